@@ -1,0 +1,1 @@
+//! A topology in the kernel: namespaces, links, routes, firewall, overlay, internet services.

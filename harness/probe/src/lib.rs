@@ -1,0 +1,1 @@
+//! Packets sent on purpose, packets seen: probes, capture, and what became of a packet.

@@ -1,0 +1,1 @@
+//! Scenarios, engines, verdicts, reports, and the command line.
