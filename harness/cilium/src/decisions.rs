@@ -22,6 +22,9 @@ pub struct Decisions {
     pub skip_fib: Option<String>,
     /// Where a pod's packet goes that is neither for a pod nor for a host address the agent knows.
     pub egress: Egress,
+    /// The same for a packet whose destination a service's translation replaced. Cilium knows no difference; the
+    /// guide's rule for "anything else" leaves services out, so Cilium's own rule holds for them.
+    pub service_egress: Egress,
     /// How sources are translated on the way out.
     pub masquerade: Masquerade,
     /// Destinations that are never masqueraded: `ipv4-native-routing-cidr`, else the node's own pod CIDR.
@@ -82,9 +85,6 @@ pub enum Egress {
     Device {
         /// The device.
         device: String,
-        /// Whether packets that a service's translation redirected go there too. True for Cilium's skip-FIB; the
-        /// guide's rule for "anything else" leaves services to Cilium's own rule.
-        services_too: Option<bool>,
     },
 }
 
