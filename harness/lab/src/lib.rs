@@ -1,1 +1,17 @@
 //! A topology in the kernel: namespaces, links, routes, firewall, overlay, internet services.
+//!
+//! Knows nothing of Kubernetes or Cilium.
+
+pub mod drops;
+pub mod error;
+pub mod host;
+pub mod namespace;
+pub mod netlink;
+pub mod sandbox;
+pub mod socket;
+pub mod sysctl;
+
+pub use error::{Error, Result};
+pub use host::{Capability, Missing};
+pub use namespace::Namespace;
+pub use sysctl::Sysctls;

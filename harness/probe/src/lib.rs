@@ -1,1 +1,3 @@
 //! Packets sent on purpose, packets seen: probes, capture, and what became of a packet.
+
+pub mod mark;

@@ -1,0 +1,58 @@
+//! Where packets were seen to die: every part of a lab that drops a packet on purpose says so here, with the packet.
+
+use std::net::Ipv4Addr;
+
+use tokio::sync::broadcast;
+
+/// Drops that wait for a slow reader; a reader that falls further behind is told how many it missed.
+const BACKLOG: usize = 4096;
+
+/// A packet that a part of the lab dropped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dropped {
+    /// The namespace it died in, `vcn a` or `master`.
+    pub namespace: String,
+    /// The interface it died at, where that is known.
+    pub interface: Option<String>,
+    /// Why.
+    pub reason: DropReason,
+    /// The packet from its IP header on, perhaps cut short.
+    pub packet: Vec<u8>,
+}
+
+/// Why a part of the lab dropped a packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DropReason {
+    /// A VCN's gateway: the source is no interface's address in the network.
+    SourceCheck,
+    /// A VCN's gateway: new traffic from the internet isn't let in.
+    IngressDenied,
+    /// The overlay: no peer has this address.
+    NoPeer(Ipv4Addr),
+    /// The overlay: the peer may not send from this source address.
+    NotAllowedSource(Ipv4Addr),
+    /// A firewall rule, by the name its log prefix gives.
+    Rule(String),
+}
+
+/// Where the lab's parts report drops and readers listen. Clones are the same log.
+#[derive(Debug, Clone)]
+pub struct DropLog(broadcast::Sender<Dropped>);
+
+impl Default for DropLog {
+    fn default() -> Self {
+        Self(broadcast::channel(BACKLOG).0)
+    }
+}
+
+impl DropLog {
+    /// Reports a drop. Nobody need be listening.
+    pub fn report(&self, dropped: Dropped) {
+        let _ = self.0.send(dropped);
+    }
+
+    /// Listens to drops from now on.
+    pub fn listen(&self) -> broadcast::Receiver<Dropped> {
+        self.0.subscribe()
+    }
+}

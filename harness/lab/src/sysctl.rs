@@ -1,0 +1,57 @@
+//! The sysctls that decide what a namespace does with packets. New namespaces inherit some of the host's, so each one
+//! that matters is written.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// What a namespace's sysctls are set to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sysctls {
+    /// `net.ipv4.ip_forward`.
+    pub forward: bool,
+}
+
+impl Sysctls {
+    /// A machine that keeps to itself.
+    pub const HOST: Self = Self { forward: false };
+    /// A machine that passes packets on.
+    pub const ROUTER: Self = Self { forward: true };
+
+    /// Writes them for the namespace the calling thread is in.
+    pub(crate) fn apply(self) -> io::Result<()> {
+        let forward = if self.forward { "1" } else { "0" };
+        for (path, value) in [
+            ("ipv4/ip_forward", forward),
+            // A forwarded packet's MTU is the device's, not a learnt one: what Cilium's redirects do.
+            ("ipv4/ip_forward_use_pmtu", "0"),
+            // Asymmetric paths are the subject here; `max(all, interface)` holds, so both are written.
+            ("ipv4/conf/all/rp_filter", "0"),
+            ("ipv4/conf/default/rp_filter", "0"),
+            // tailscale 1.98 sets it on hosts and new namespaces inherit it (tailscale #19796).
+            ("ipv4/conf/all/src_valid_mark", "0"),
+            ("ipv4/conf/default/src_valid_mark", "0"),
+            ("ipv4/conf/all/send_redirects", "0"),
+            ("ipv4/conf/default/send_redirects", "0"),
+            ("ipv4/conf/all/accept_redirects", "0"),
+            ("ipv4/conf/default/accept_redirects", "0"),
+            // An address answers ARP only on the interface that holds it: machines in one lab share CIDRs.
+            ("ipv4/conf/all/arp_ignore", "1"),
+            ("ipv4/conf/default/arp_ignore", "1"),
+            // Otherwise ICMP errors of a busy lab are lost to a limit (Linux: 1000 in a second, one target each second).
+            ("ipv4/icmp_ratelimit", "0"),
+        ] {
+            fs::write(Path::new("/proc/sys/net").join(path), value)
+                .map_err(|error| io::Error::new(error.kind(), format!("net/{path}: {error}")))?;
+        }
+        // IPv6 off keeps router solicitations out of captures; a kernel without IPv6 has nothing to switch off.
+        for path in ["ipv6/conf/all/disable_ipv6", "ipv6/conf/default/disable_ipv6"] {
+            match fs::write(Path::new("/proc/sys/net").join(path), "1") {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(io::Error::new(error.kind(), format!("net/{path}: {error}"))),
+            }
+        }
+        Ok(())
+    }
+}
