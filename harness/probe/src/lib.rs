@@ -1,3 +1,4 @@
 //! Packets sent on purpose, packets seen: probes, capture, and what became of a packet.
 
+pub mod deathwatch;
 pub mod mark;

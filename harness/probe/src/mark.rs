@@ -13,13 +13,14 @@ pub enum Mark {
     /// ICMP echo or UDP whose payload begins with [`MAGIC`] and this token, big-endian. Survives every translation of
     /// addresses and ports, and the quotation in an ICMP error.
     Payload(u64),
-    /// The TCP connection that leaves this namespace from this address: known anywhere by its initial sequence number,
-    /// which the capture learns from the first SYN seen in the namespace.
+    /// The TCP connection that leaves this namespace from this port: known anywhere by its initial sequence number,
+    /// which the capture learns from the first SYN seen in the namespace. The local address is not part of it: routing
+    /// chooses it only when the SYN is made.
     Tcp {
         /// Where the connection is opened.
         namespace: Namespace,
-        /// Its local address and port.
-        local: SocketAddrV4,
+        /// Its local port, bound before the SYN leaves.
+        local_port: u16,
         /// Its destination, before any translation.
         remote: SocketAddrV4,
     },
