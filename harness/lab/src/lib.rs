@@ -5,13 +5,19 @@
 pub mod drops;
 pub mod error;
 pub mod host;
+pub mod lab;
 pub mod namespace;
 pub mod netlink;
+pub mod nft;
+pub mod node;
 pub mod sandbox;
 pub mod socket;
+pub mod sys;
 pub mod sysctl;
+pub mod vcn;
 
 pub use error::{Error, Result};
 pub use host::{Capability, Missing};
+pub use lab::Lab;
 pub use namespace::Namespace;
 pub use sysctl::Sysctls;

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockProtocol, SockType, SockaddrIn, bind, listen, setsockopt, socket, sockopt,
@@ -83,23 +83,7 @@ impl Namespace {
     /// # Errors
     /// The kernel's answer.
     pub fn packet(&self) -> Result<OwnedFd> {
-        self.socket("open a packet socket", || {
-            // SAFETY: plain system call; protocol 0 receives nothing until bind gives it one. nix has no such value.
-            #[allow(unsafe_code)]
-            let fd = unsafe {
-                nix::libc::socket(
-                    nix::libc::AF_PACKET,
-                    nix::libc::SOCK_RAW | nix::libc::SOCK_NONBLOCK | nix::libc::SOCK_CLOEXEC,
-                    0,
-                )
-            };
-            if fd < 0 {
-                return Err(io::Error::last_os_error());
-            }
-            // SAFETY: the call above gave this descriptor to us alone.
-            #[allow(unsafe_code)]
-            Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-        })
+        self.socket("open a packet socket", crate::sys::packet_socket)
     }
 }
 

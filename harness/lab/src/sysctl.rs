@@ -44,6 +44,12 @@ impl Sysctls {
             fs::write(Path::new("/proc/sys/net").join(path), value)
                 .map_err(|error| io::Error::new(error.kind(), format!("net/{path}: {error}")))?;
         }
+        // Frames on a lab's bridge are not for the IP tables; docker turns this on in the host's namespace.
+        match fs::write("/proc/sys/net/bridge/bridge-nf-call-iptables", "0") {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(io::Error::new(error.kind(), format!("net/bridge: {error}"))),
+        }
         // IPv6 off keeps router solicitations out of captures; a kernel without IPv6 has nothing to switch off.
         for path in ["ipv6/conf/all/disable_ipv6", "ipv6/conf/default/disable_ipv6"] {
             match fs::write(Path::new("/proc/sys/net").join(path), "1") {

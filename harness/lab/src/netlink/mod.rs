@@ -8,6 +8,7 @@ mod link;
 mod route;
 
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload,
@@ -15,6 +16,8 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{Socket, SocketAddr};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 use crate::error::{Error, Result};
 
@@ -50,6 +53,15 @@ impl Client {
             source,
         })?;
         Ok(Self { socket, namespace: namespace.to_owned(), sequence: 0 })
+    }
+
+    /// The bare socket, registered with the runtime, for messages that come of the kernel's own accord.
+    pub(crate) fn into_async_fd(self, step: &str) -> Result<AsyncFd<OwnedFd>> {
+        let register = || -> io::Result<AsyncFd<OwnedFd>> {
+            self.socket.set_non_blocking(true)?;
+            crate::sys::async_fd(self.socket.as_fd().try_clone_to_owned()?, Interest::READABLE)
+        };
+        register().map_err(|source| self.failed(step, None, source))
     }
 
     fn failed(&self, step: &str, message: Option<String>, source: io::Error) -> Error {
@@ -141,10 +153,7 @@ impl Client {
         })?;
         match refused {
             None => Ok(()),
-            Some((index, text, source)) if first == last => {
-                let _ = index;
-                Err(self.failed(step, text, source))
-            }
+            Some((_, text, source)) if first == last => Err(self.failed(step, text, source)),
             Some((index, text, source)) => Err(self.failed(&format!("{step}, message {}", index + 1), text, source)),
         }
     }

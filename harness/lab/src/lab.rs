@@ -1,0 +1,103 @@
+//! A whole topology in the kernel, as one value: dropping it, or killing the process, leaves nothing.
+
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+use topology::Network;
+
+use crate::drops::DropLog;
+use crate::error::Result;
+use crate::namespace::Namespace;
+use crate::nft::{DropWatch, watch_drops};
+use crate::node::Node;
+use crate::sysctl::Sysctls;
+use crate::vcn::Vcn;
+
+/// A network that is there: namespaces, links, routes, firewalls, overlay, internet services.
+#[derive(Debug)]
+pub struct Lab {
+    /// What was asked for.
+    pub network: Arc<Network>,
+    /// The internet.
+    pub internet: Namespace,
+    /// The private networks' gateways, in the topology's order.
+    pub vcns: Vec<Vcn>,
+    /// The machines, in the topology's order.
+    pub nodes: Vec<Node>,
+    /// What the lab's parts dropped on purpose.
+    pub drops: DropLog,
+    _watches: Vec<DropWatch>,
+}
+
+/// Links and namespaces, which the kernel makes one after the other anyway.
+struct Skeleton {
+    internet: Namespace,
+    vcns: Vec<Vcn>,
+    nodes: Vec<Node>,
+}
+
+fn skeleton(network: &Network) -> Result<Skeleton> {
+    let internet = Namespace::create("internet", &Sysctls::ROUTER)?;
+    let vcns = network
+        .vcns
+        .iter()
+        .zip(0..)
+        .map(|(config, index)| Vcn::create(config, index, network, &internet))
+        .collect::<Result<Vec<_>>>()?;
+    let nodes = network
+        .nodes
+        .iter()
+        .enumerate()
+        .map(|(index, config)| Node::create(config, index, &vcns))
+        .collect::<Result<Vec<_>>>()?;
+    Ok(Skeleton { internet, vcns, nodes })
+}
+
+impl Lab {
+    /// Builds `network`. Needs a tokio runtime with I/O and time enabled, in a process that called
+    /// [`crate::sandbox::enter`].
+    ///
+    /// # Errors
+    /// What the host lacks, or the request the kernel refused. What was built until then is gone.
+    pub async fn build(network: Arc<Network>) -> Result<Self> {
+        let drops = DropLog::default();
+        let wanted = Arc::clone(&network);
+        let Skeleton { internet, vcns, nodes } = blocking(move || skeleton(&wanted)).await?;
+        let mut watches = Vec::new();
+        let mut firewalls = JoinSet::new();
+        for vcn in &vcns {
+            watches.push(watch_drops(&vcn.namespace, drops.clone())?);
+            let (namespace, tables) = (vcn.namespace.clone(), vcn.tables(&network));
+            // The first transaction of a namespace waits for the kernel some 25 ms: all at once, then.
+            firewalls.spawn_blocking(move || namespace.load_nft(&tables));
+        }
+        while let Some(loaded) = firewalls.join_next().await {
+            loaded.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+        }
+        Ok(Self { network, internet, vcns, nodes, drops, _watches: watches })
+    }
+
+    /// The machine of that name.
+    pub fn node(&self, name: &str) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.config.name == name)
+    }
+
+    /// The private network of that name.
+    pub fn vcn(&self, name: &str) -> Option<&Vcn> {
+        self.vcns.iter().find(|vcn| vcn.config.name == name)
+    }
+
+    /// Every namespace of the lab.
+    pub fn namespaces(&self) -> Vec<Namespace> {
+        std::iter::once(&self.internet)
+            .chain(self.vcns.iter().map(|vcn| &vcn.namespace))
+            .chain(self.nodes.iter().map(|node| &node.namespace))
+            .cloned()
+            .collect()
+    }
+}
+
+/// Runs kernel work that may wait on a thread that may.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+}

@@ -1,0 +1,226 @@
+//! A private network in a cloud: a bridge that is the subnet, the gateway on it, and what the gateway does to packets.
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use topology::network::{Ingress, Nat, Network, Nic, NicKind, Node, Vcn as Config};
+
+use crate::error::Result;
+use crate::namespace::Namespace;
+use crate::netlink::{Route, VethEnd, add_veth};
+use crate::nft::{Chain, ChainType, ConntrackState, Hook, INGRESS, SOURCE_CHECK, Statement, Table};
+use crate::sysctl::Sysctls;
+
+/// The bridge in a gateway's namespace.
+pub const SUBNET: &str = "subnet";
+/// The gateway's link to the internet.
+pub const WAN: &str = "wan";
+/// MTU of that link in bytes: what the internet carries.
+const WAN_MTU: u32 = 1500;
+/// The links between gateways and the internet, a /31 each (RFC 2544's range for test networks).
+const TRANSIT: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 0);
+
+/// A VCN in the kernel: the gateway's namespace.
+#[derive(Debug)]
+pub struct Vcn {
+    /// What was asked for.
+    pub config: Config,
+    /// The gateway, subnet bridge included.
+    pub namespace: Namespace,
+    index: u32,
+}
+
+/// An interface that is plugged into a VCN: the bridge's port and the addresses it may send from.
+struct Port<'a> {
+    name: String,
+    nic: &'a Nic,
+}
+
+/// The bridge port of a node's interface: names are short (15 bytes) and unique in the gateway.
+fn port_name(node: usize, nic: usize) -> String {
+    format!("port{node}.{nic}")
+}
+
+fn ports<'a>(config: &Config, network: &'a Network) -> impl Iterator<Item = (&'a Node, Port<'a>)> {
+    let vcn = config.name.clone();
+    network.nodes.iter().enumerate().flat_map(move |(n, node)| {
+        let vcn = vcn.clone();
+        node.nics
+            .iter()
+            .enumerate()
+            .filter(move |(_, nic)| matches!(&nic.kind, NicKind::Vcn(name) if *name == vcn))
+            .map(move |(i, nic)| (node, Port { name: port_name(n, i), nic }))
+    })
+}
+
+impl Vcn {
+    /// Makes the gateway and its link to the internet. `index` tells the links of several VCNs apart.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub(crate) fn create(config: &Config, index: u32, network: &Network, internet: &Namespace) -> Result<Self> {
+        let namespace = Namespace::create(format!("vcn {}", config.name), &Sysctls::ROUTER)?;
+        let vcn = Self { config: config.clone(), namespace, index };
+        let mtu = ports(config, network).map(|(_, port)| port.nic.mtu).max().unwrap_or(WAN_MTU);
+        let address = Ipv4Net::new(config.gateway, config.cidr.prefix_len()).expect("a prefix length stays one");
+        {
+            let mut netlink = vcn.namespace.netlink()?;
+            netlink.add_bridge(SUBNET, mtu)?;
+            netlink.add_address(SUBNET, address)?;
+            netlink.link_up(SUBNET)?;
+        }
+        vcn.connect(network, internet)?;
+        Ok(vcn)
+    }
+
+    /// The public addresses that lead to this gateway.
+    fn public_addresses(&self, network: &Network) -> Vec<Ipv4Addr> {
+        match self.config.nat {
+            Nat::OneToOne => ports(&self.config, network).filter_map(|(_, port)| port.nic.public_address).collect(),
+            Nat::EndpointIndependent { public_address } | Nat::EndpointDependent { public_address } => {
+                vec![public_address]
+            }
+            Nat::None => Vec::new(),
+        }
+    }
+
+    fn connect(&self, network: &Network, internet: &Namespace) -> Result<()> {
+        if self.config.nat == Nat::None {
+            return Ok(());
+        }
+        let far_name = format!("vcn-{}", self.index);
+        add_veth(VethEnd::new(&self.namespace, WAN, WAN_MTU), VethEnd::new(internet, &far_name, WAN_MTU))?;
+        let far = Ipv4Addr::from(u32::from(TRANSIT) + 2 * self.index);
+        let near = Ipv4Addr::from(u32::from(far) + 1);
+        let link = |address| Ipv4Net::new(address, 31).expect("31 is a prefix length");
+        {
+            let mut netlink = internet.netlink()?;
+            netlink.add_address(&far_name, link(far))?;
+            netlink.link_up(&far_name)?;
+            for public in self.public_addresses(network) {
+                netlink.add_route(&Route::through(public.into(), &far_name).via(near))?;
+            }
+        }
+        let mut netlink = self.namespace.netlink()?;
+        netlink.add_address(WAN, link(near))?;
+        netlink.link_up(WAN)?;
+        netlink.add_route(&Route::default_via(far, WAN))?;
+        match self.config.nat {
+            Nat::EndpointIndependent { public_address } | Nat::EndpointDependent { public_address } => {
+                netlink.add_address(WAN, public_address.into())
+            }
+            Nat::OneToOne | Nat::None => Ok(()),
+        }
+    }
+
+    /// Plugs a node's interface in: both ends are made where they belong.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub(crate) fn plug(&self, node: &Namespace, node_index: usize, nic_index: usize, nic: &Nic) -> Result<()> {
+        let port = port_name(node_index, nic_index);
+        add_veth(VethEnd::new(&self.namespace, &port, nic.mtu), VethEnd::new(node, &nic.name, nic.mtu))?;
+        let mut netlink = self.namespace.netlink()?;
+        netlink.set_controller(&port, SUBNET)?;
+        netlink.link_up(&port)
+    }
+
+    /// The gateway's rules.
+    pub(crate) fn tables(&self, network: &Network) -> Vec<Table> {
+        let mut tables = vec![Table::ipv4("gateway").chain(self.forward(network)).chain(self.input())];
+        if self.config.nat != Nat::None {
+            tables.push(Table::ipv4("nat").chain(self.prerouting(network)).chain(self.postrouting(network)));
+        }
+        if self.config.source_check {
+            tables.push(Table::bridge("source-check").chain(self.source_check(network)));
+        }
+        tables
+    }
+
+    /// The check clouds make on a virtual NIC: what it sends must come from one of its own addresses.
+    fn source_check(&self, network: &Network) -> Chain {
+        const FIRST: i32 = -300;
+        let mut chain = Chain::base("ports", ChainType::Filter, Hook::Prerouting, FIRST);
+        for (_, port) in ports(&self.config, network) {
+            let from_port = || [Statement::Input(port.name.clone()), Statement::Ipv4];
+            for address in &port.nic.addresses {
+                let own = Statement::Source(address.addr().into());
+                chain = chain.rule(from_port().into_iter().chain([own, Statement::Accept]));
+            }
+            chain = chain.drop_rule(SOURCE_CHECK, from_port());
+        }
+        chain
+    }
+
+    fn forward(&self, network: &Network) -> Chain {
+        let mut chain = Chain::base("forward", ChainType::Filter, Hook::Forward, 0);
+        if self.config.ingress == Ingress::Deny {
+            chain = chain.drop_rule(
+                INGRESS,
+                [
+                    Statement::Input(WAN.to_owned()),
+                    Statement::Conntrack(ConntrackState::NEW.or(ConntrackState::INVALID)),
+                ],
+            );
+        }
+        if self.config.nat == Nat::OneToOne {
+            // Runs after prerouting and before postrouting: sources are still the private ones.
+            for (_, port) in ports(&self.config, network).filter(|(_, port)| port.nic.public_address.is_some()) {
+                for address in &port.nic.addresses {
+                    let source = Statement::Source(address.addr().into());
+                    chain = chain.rule([Statement::Output(WAN.to_owned()), source, Statement::Accept]);
+                }
+            }
+            chain = chain.drop_rule("no-public-address", [Statement::Output(WAN.to_owned())]);
+        }
+        chain
+    }
+
+    /// Nobody on the internet talks to the gateway itself, except in answer.
+    fn input(&self) -> Chain {
+        Chain::base("input", ChainType::Filter, Hook::Input, 0).drop_rule(
+            INGRESS,
+            [Statement::Input(WAN.to_owned()), Statement::Conntrack(ConntrackState::NEW.or(ConntrackState::INVALID))],
+        )
+    }
+
+    fn prerouting(&self, network: &Network) -> Chain {
+        let mut chain = Chain::base("prerouting", ChainType::Nat, Hook::Prerouting, -100);
+        if self.config.nat == Nat::OneToOne {
+            for (_, port) in ports(&self.config, network) {
+                if let (Some(public), Some(private)) = (port.nic.public_address, port.nic.addresses.first()) {
+                    chain = chain.rule([
+                        Statement::Input(WAN.to_owned()),
+                        Statement::Destination(public.into()),
+                        Statement::Dnat { to: private.addr(), port: None },
+                    ]);
+                }
+            }
+        }
+        chain
+    }
+
+    fn postrouting(&self, network: &Network) -> Chain {
+        let mut chain = Chain::base("postrouting", ChainType::Nat, Hook::Postrouting, 100);
+        let out = || Statement::Output(WAN.to_owned());
+        match self.config.nat {
+            Nat::OneToOne => {
+                for (_, port) in ports(&self.config, network) {
+                    let Some(public) = port.nic.public_address else { continue };
+                    for address in &port.nic.addresses {
+                        let source = Statement::Source(address.addr().into());
+                        chain = chain.rule([out(), source, Statement::Snat { to: public, random: false }]);
+                    }
+                }
+            }
+            Nat::EndpointIndependent { public_address } => {
+                chain = chain.rule([out(), Statement::Snat { to: public_address, random: false }]);
+            }
+            Nat::EndpointDependent { public_address } => {
+                chain = chain.rule([out(), Statement::Snat { to: public_address, random: true }]);
+            }
+            Nat::None => {}
+        }
+        chain
+    }
+}
