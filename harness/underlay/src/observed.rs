@@ -1,0 +1,142 @@
+//! What an engine found out about a case: evidence, no opinion.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use probe::Evidence;
+
+use crate::case::{Case, Cluster};
+
+/// Everything one run of a case brought to light.
+#[derive(Debug, Clone)]
+pub struct Observed {
+    /// What Helm said to the values.
+    pub helm: Result<(), String>,
+    /// Values that were read but mean nothing to this engine, dotted paths.
+    pub values_not_modelled: Vec<String>,
+    /// Values the chart doesn't know, with a suggestion where one is near.
+    pub values_unknown: Vec<String>,
+    /// Each cluster node's agent, in the topology's order. Empty where Helm refused.
+    pub nodes: Vec<(String, Agent)>,
+    /// CoreDNS.
+    pub dns: DnsState,
+    /// Each probe's evidence, in the scenario's order. A probe that could not be sent since nothing was installed is
+    /// left out.
+    pub probes: Vec<(String, Evidence)>,
+    /// How the nodes of the overlay reach each other: (from, to, `direct 168.107.2.61:41641` or `relayed …`).
+    pub overlay_paths: Vec<(String, String, String)>,
+    /// Counters of the lab's drop rules that are not zero: (namespace, rule, packets).
+    pub drops: Vec<(String, String, u64)>,
+    /// Why the evidence can't be trusted, if it can't: frames lost by the capture.
+    pub doubts: Vec<String>,
+    /// How long each phase took, in order.
+    pub phases: Vec<(&'static str, Duration)>,
+}
+
+/// A node's agent.
+#[derive(Debug, Clone)]
+pub enum Agent {
+    /// It runs, with these decisions.
+    Running(Box<cilium::Decisions>),
+    /// It died of this at start.
+    Fatal(String),
+}
+
+/// CoreDNS in the cluster.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DnsState {
+    /// Replicas there should be.
+    pub replicas: u32,
+    /// Replicas that are ready, and so stand behind the service.
+    pub ready: u32,
+    /// Restarts of all replicas together.
+    pub restarts: u32,
+    /// Why a replica is not ready: (its name, reason).
+    pub not_ready: BTreeMap<String, String>,
+}
+
+/// What could not be run, and whose fault it is.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The host lacks something; the case is skipped.
+    #[error(transparent)]
+    Missing(#[from] lab::Missing),
+    /// The harness failed; the case is an error.
+    #[error("{step}: {reason}")]
+    Failed {
+        /// What was being done.
+        step: String,
+        /// What went wrong, causes included.
+        reason: String,
+    },
+    /// The case asks for something this engine cannot do; skipped, with the reason.
+    #[error("the {engine} engine can't: {what}")]
+    Unsupported {
+        /// The engine.
+        engine: &'static str,
+        /// What it can't do.
+        what: String,
+    },
+}
+
+impl From<lab::Error> for EngineError {
+    fn from(error: lab::Error) -> Self {
+        match error {
+            lab::Error::Missing(missing) => Self::Missing(missing),
+            other => Self::failed("build the lab", &other),
+        }
+    }
+}
+
+impl EngineError {
+    /// A failure of the harness, with all causes in one line.
+    pub fn failed(step: &str, error: &dyn std::error::Error) -> Self {
+        let mut reason = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            reason = format!("{reason}: {error}");
+            cause = error.source();
+        }
+        Self::Failed { step: step.to_owned(), reason }
+    }
+}
+
+/// Puts a cluster on a network and probes it.
+pub trait Engine: Send + Sync {
+    /// Its name, `netns`.
+    fn name(&self) -> &'static str;
+
+    /// Runs a case from nothing to nothing.
+    fn run<'a>(
+        &'a self,
+        case: &'a Case,
+    ) -> std::pin::Pin<Box<dyn Future<Output = Result<Observed, EngineError>> + Send + 'a>>;
+}
+
+impl Cluster {
+    /// The range of a node's pods: the `index`th /24 of the pods' range.
+    pub fn node_pod_cidr(&self, index: usize) -> ipnet::Ipv4Net {
+        let first = u32::from(self.pod_cidr.network()) + ((index as u32) << 8);
+        ipnet::Ipv4Net::new(first.into(), 24).expect("24 is a prefix length")
+    }
+
+    /// The address of the `kubernetes` service.
+    pub fn kubernetes_service(&self) -> Ipv4Addr {
+        self.service_address(1)
+    }
+
+    /// The address of cluster DNS.
+    pub fn dns_service(&self) -> Ipv4Addr {
+        self.service_address(10)
+    }
+
+    /// The address of the test service.
+    pub fn echo_service(&self) -> Ipv4Addr {
+        self.service_address(80)
+    }
+
+    fn service_address(&self, host: u32) -> Ipv4Addr {
+        (u32::from(self.service_cidr.network()) + host).into()
+    }
+}
