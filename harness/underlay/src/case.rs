@@ -67,6 +67,33 @@ pub struct Cluster {
     pub identities: BTreeMap<Workload, u32>,
 }
 
+impl Cluster {
+    /// The range of a node's pods: the `index`th /24 of the pods' range.
+    pub fn node_pod_cidr(&self, index: usize) -> Ipv4Net {
+        let first = u32::from(self.pod_cidr.network()) + ((index as u32) << 8);
+        Ipv4Net::new(first.into(), 24).expect("24 is a prefix length")
+    }
+
+    /// The address of the `kubernetes` service.
+    pub fn kubernetes_service(&self) -> Ipv4Addr {
+        self.service_address(1)
+    }
+
+    /// The address of cluster DNS.
+    pub fn dns_service(&self) -> Ipv4Addr {
+        self.service_address(10)
+    }
+
+    /// The address of the test service.
+    pub fn echo_service(&self) -> Ipv4Addr {
+        self.service_address(80)
+    }
+
+    fn service_address(&self, host: u32) -> Ipv4Addr {
+        (u32::from(self.service_cidr.network()) + host).into()
+    }
+}
+
 /// A test pod: two a node.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Workload {

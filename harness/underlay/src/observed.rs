@@ -1,12 +1,11 @@
 //! What an engine found out about a case: evidence, no opinion.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use probe::Evidence;
 
-use crate::case::{Case, Cluster};
+use crate::case::Case;
 
 /// Everything one run of a case brought to light.
 #[derive(Debug, Clone)]
@@ -112,31 +111,4 @@ pub trait Engine: Send + Sync {
         &'a self,
         case: &'a Case,
     ) -> std::pin::Pin<Box<dyn Future<Output = Result<Observed, EngineError>> + Send + 'a>>;
-}
-
-impl Cluster {
-    /// The range of a node's pods: the `index`th /24 of the pods' range.
-    pub fn node_pod_cidr(&self, index: usize) -> ipnet::Ipv4Net {
-        let first = u32::from(self.pod_cidr.network()) + ((index as u32) << 8);
-        ipnet::Ipv4Net::new(first.into(), 24).expect("24 is a prefix length")
-    }
-
-    /// The address of the `kubernetes` service.
-    pub fn kubernetes_service(&self) -> Ipv4Addr {
-        self.service_address(1)
-    }
-
-    /// The address of cluster DNS.
-    pub fn dns_service(&self) -> Ipv4Addr {
-        self.service_address(10)
-    }
-
-    /// The address of the test service.
-    pub fn echo_service(&self) -> Ipv4Addr {
-        self.service_address(80)
-    }
-
-    fn service_address(&self, host: u32) -> Ipv4Addr {
-        (u32::from(self.service_cidr.network()) + host).into()
-    }
 }
