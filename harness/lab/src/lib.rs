@@ -5,12 +5,14 @@
 pub mod drops;
 pub mod error;
 pub mod host;
+pub mod internet;
 pub mod lab;
 pub mod namespace;
 pub mod netlink;
 pub mod nft;
 pub mod node;
 pub mod sandbox;
+pub mod serve;
 pub mod socket;
 pub mod sys;
 pub mod sysctl;
