@@ -1,25 +1,35 @@
 //! A whole topology in the kernel, as one value: dropping it, or killing the process, leaves nothing.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinSet;
 use topology::Network;
+use topology::network::{NicKind, Overlay as OverlayConfig};
 
 use crate::drops::DropLog;
 use crate::error::Result;
+use crate::internet::Internet;
 use crate::namespace::Namespace;
-use crate::nft::{DropWatch, watch_drops};
+use crate::nft::{DropWatch, Table, watch_drops};
 use crate::node::Node;
+use crate::overlay::{self, Overlay};
 use crate::sysctl::Sysctls;
 use crate::vcn::Vcn;
 
+/// How long the overlay's first handshakes may take, retransmissions and a busy machine included.
+const OVERLAY_PATIENCE: Duration = Duration::from_secs(20);
+
 /// A network that is there: namespaces, links, routes, firewalls, overlay, internet services.
-#[derive(Debug)]
 pub struct Lab {
     /// What was asked for.
     pub network: Arc<Network>,
     /// The internet.
     pub internet: Namespace,
+    /// Its hosts, answering.
+    pub services: Internet,
+    /// The mesh between the nodes, where the topology has one.
+    pub overlay: Option<Overlay>,
     /// The private networks' gateways, in the topology's order.
     pub vcns: Vec<Vcn>,
     /// The machines, in the topology's order.
@@ -65,16 +75,25 @@ impl Lab {
         let Skeleton { internet, vcns, nodes } = blocking(move || skeleton(&wanted)).await?;
         let mut watches = Vec::new();
         let mut firewalls = JoinSet::new();
-        for vcn in &vcns {
-            watches.push(watch_drops(&vcn.namespace, drops.clone())?);
-            let (namespace, tables) = (vcn.namespace.clone(), vcn.tables(&network));
+        let rules = vcns
+            .iter()
+            .map(|vcn| (&vcn.namespace, vcn.tables(&network)))
+            .chain(nodes.iter().map(|node| (&node.namespace, node_tables(&network, node))));
+        for (namespace, tables) in rules.filter(|(_, tables)| !tables.is_empty()) {
+            watches.push(watch_drops(namespace, drops.clone())?);
+            let namespace = namespace.clone();
             // The first transaction of a namespace waits for the kernel some 25 ms: all at once, then.
             firewalls.spawn_blocking(move || namespace.load_nft(&tables));
         }
+        let services = Internet::start(&internet, &network.internet)?;
         while let Some(loaded) = firewalls.join_next().await {
             loaded.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
         }
-        Ok(Self { network, internet, vcns, nodes, drops, _watches: watches })
+        let overlay = match &network.overlay {
+            Some(config) => Some(mesh(config, &nodes, &internet, drops.clone()).await?),
+            None => None,
+        };
+        Ok(Self { network, internet, services, overlay, vcns, nodes, drops, _watches: watches })
     }
 
     /// The machine of that name.
@@ -95,6 +114,34 @@ impl Lab {
             .cloned()
             .collect()
     }
+}
+
+/// tailscaled's chains on a machine of the overlay.
+fn node_tables(network: &Network, node: &Node) -> Vec<Table> {
+    match (&network.overlay, node.config.overlay_address) {
+        (Some(config), Some(address)) => overlay::firewall(config, address),
+        _ => Vec::new(),
+    }
+}
+
+async fn mesh(config: &OverlayConfig, nodes: &[Node], internet: &Namespace, drops: DropLog) -> Result<Overlay> {
+    let members = nodes.iter().filter_map(|node| {
+        let locals = node.config.nics.iter().filter_map(|nic| match (&nic.kind, nic.addresses.first()) {
+            (NicKind::Vcn(network), Some(address)) => {
+                Some(overlay::Local { network: network.clone(), address: address.addr() })
+            }
+            _ => None,
+        });
+        Some(overlay::Member {
+            node: node.config.name.clone(),
+            namespace: node.namespace.clone(),
+            address: node.config.overlay_address?,
+            locals: locals.collect(),
+        })
+    });
+    let overlay = Overlay::start(config, members.collect(), internet, drops).await?;
+    overlay.ready(OVERLAY_PATIENCE).await?;
+    Ok(overlay)
 }
 
 /// Runs kernel work that may wait on a thread that may.
