@@ -194,6 +194,15 @@ impl Network {
         self.nodes.iter().find(|node| node.name == name)
     }
 
+    /// The interfaces that lead to a VCN, with their nodes: those plugged into it, and bridges and bonds over them.
+    /// The addresses of these are what is to be found in it.
+    pub fn members<'a>(&'a self, vcn: &'a str) -> impl Iterator<Item = (&'a Node, &'a Nic)> {
+        self.nodes
+            .iter()
+            .flat_map(|node| node.nics.iter().map(move |nic| (node, nic)))
+            .filter(move |(node, nic)| node.vcn_of(&nic.name) == Some(vcn))
+    }
+
     /// The nodes that run pods, the control plane among them, in the file's order.
     pub fn cluster_nodes(&self) -> impl Iterator<Item = &Node> {
         self.nodes.iter().filter(|node| node.role != Role::Host)
@@ -204,5 +213,20 @@ impl Node {
     /// The interface of that name.
     pub fn nic(&self, name: &str) -> Option<&Nic> {
         self.nics.iter().find(|nic| nic.name == name)
+    }
+
+    /// The VCN an interface leads to, by itself or through the ports of a bridge or bond.
+    pub fn vcn_of(&self, nic: &str) -> Option<&str> {
+        self.lead(nic, 3)
+    }
+
+    /// `levels` is how many interfaces may lie on each other: bridge, bond, NIC. It ends the search in a network that
+    /// wasn't validated.
+    fn lead(&self, nic: &str, levels: usize) -> Option<&str> {
+        match &self.nic(nic).filter(|_| levels > 0)?.kind {
+            NicKind::Vcn(vcn) => Some(vcn),
+            NicKind::Bridge(ports) | NicKind::Bond(ports) => ports.iter().find_map(|port| self.lead(port, levels - 1)),
+            NicKind::Dummy => None,
+        }
     }
 }
