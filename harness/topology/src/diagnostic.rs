@@ -1,6 +1,6 @@
 //! What is wrong with a file: where, what, and what would be right. Printed the way rustc prints its errors.
 
-use std::{fmt, ops::Range, sync::Arc};
+use std::{borrow::Cow, fmt, ops::Range, sync::Arc};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use serde::Serialize;
@@ -67,7 +67,7 @@ impl Diagnostic {
         Self {
             file: file.into(),
             position: None,
-            message: message.into(),
+            message: printable(message.into()),
             help: None,
             related: Vec::new(),
             text: Text::default(),
@@ -80,13 +80,13 @@ impl Diagnostic {
 
     /// Adds what would be right.
     pub fn help(&mut self, help: impl Into<String>) -> &mut Self {
-        self.help = Some(help.into());
+        self.help = Some(printable(help.into()));
         self
     }
 
     /// Adds another place that has to do with it, and what is there.
     pub fn related(&mut self, position: Position, label: impl Into<String>) -> &mut Self {
-        self.related.push(Related { position, label: label.into() });
+        self.related.push(Related { position, label: printable(label.into()) });
         self
     }
 
@@ -102,11 +102,13 @@ impl Diagnostic {
 
     /// As a terminal shows it, with colours or without; no line end after it.
     pub fn render(&self, colour: bool) -> String {
+        let file = printable(self.file.clone());
         let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
         let title = Level::ERROR.primary_title(self.message.as_str());
-        let group = match self.excerpt() {
-            Some(excerpt) => title.element(excerpt.snippet(self)),
-            None => title.element(self.origin()),
+        let excerpt = self.excerpt();
+        let group = match &excerpt {
+            Some(excerpt) => title.element(excerpt.snippet(self, &file)),
+            None => title.element(self.origin(&file)),
         };
         let group = match &self.help {
             Some(help) => group.element(Level::HELP.message(help.as_str())),
@@ -116,8 +118,8 @@ impl Diagnostic {
         renderer.render(&report)
     }
 
-    fn origin(&self) -> Origin<'_> {
-        let origin = Origin::path(self.file.as_str());
+    fn origin<'a>(&self, file: &'a str) -> Origin<'a> {
+        let origin = Origin::path(file);
         match self.position {
             Some(at) => origin.line(at.line as usize).char_column(at.column as usize),
             None => origin,
@@ -143,7 +145,7 @@ impl std::error::Error for Diagnostic {}
 
 /// The lines of a file that a diagnostic quotes from.
 struct Excerpt<'a> {
-    text: &'a str,
+    text: Cow<'a, str>,
     first_line: u32,
 }
 
@@ -154,30 +156,47 @@ impl<'a> Excerpt<'a> {
         let end = text[last_start..].find('\n').map_or(text.len(), |length| last_start + length);
         let cut = &text[start..end];
         let fits = !cut.trim().is_empty() && cut.lines().all(|line| line.len() <= LONGEST_LINE);
-        fits.then_some(Self { text: cut, first_line: first })
+        // The renderer shows the control characters of ASCII, not those beyond: U+009B would reach the terminal.
+        let text = match cut.contains(beyond_ascii) {
+            true => Cow::Owned(cut.replace(beyond_ascii, "\u{fffd}")),
+            false => Cow::Borrowed(cut),
+        };
+        fits.then_some(Self { text, first_line: first })
     }
 
-    fn snippet(&self, about: &'a Diagnostic) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
+    fn snippet<'s>(&'s self, about: &'s Diagnostic, file: &'s str) -> Snippet<'s, annotate_snippets::Annotation<'s>> {
         let primary = about.position.map(|at| AnnotationKind::Primary.span(self.range(at)));
         let related = about
             .related
             .iter()
             .map(|other| AnnotationKind::Context.span(self.range(other.position)).label(other.label.as_str()));
-        Snippet::source(self.text)
+        Snippet::source(&*self.text)
             .line_start(self.first_line as usize)
-            .path(about.file.as_str())
+            .path(file)
             .annotations(primary.into_iter().chain(related))
     }
 
     /// Bytes in the excerpt; at most to the end of the line, at least one character where there is one.
     fn range(&self, at: Position) -> Range<usize> {
-        let start = line_start(self.text, at.line - self.first_line + 1).unwrap_or(self.text.len());
+        let start = line_start(&self.text, at.line - self.first_line + 1).unwrap_or(self.text.len());
         let line = self.text[start..].split('\n').next().unwrap_or_default().trim_end();
         let byte = |characters: usize| {
             line.char_indices().nth(characters).map_or(start + line.len(), |(offset, _)| start + offset)
         };
         let from = at.column.saturating_sub(1) as usize;
         byte(from)..byte(from.saturating_add((at.length as usize).max(1)))
+    }
+}
+
+fn beyond_ascii(c: char) -> bool {
+    c.is_control() && !c.is_ascii()
+}
+
+/// Control characters made visible: names that users choose get into messages.
+fn printable(text: String) -> String {
+    match text.contains(char::is_control) {
+        true => crate::source::escaped(&text).collect(),
+        false => text,
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a person writes: the topology file. Turned into a [`Network`](crate::Network) by [`validate`](crate::validate).
+//! What a person writes: the topology file. Turned into a [`Network`](crate::Network) by [`validate`](crate::validate()).
 //!
 //! The doc comments of this module are the descriptions in the JSON Schema; they speak to the file's author.
 

@@ -1,6 +1,6 @@
 //! What a network looks like: the topology file, its schema, its validation. Pure: knows no kernel.
 //!
-//! [`file`] holds what a person writes, [`network`] what the rest of the program reads, [`source`] text with positions
+//! [`mod@file`] holds what a person writes, [`network`] what the rest of the program reads, [`source`] text with positions
 //! and the errors that point into it. Going from the one to the other is validation; outside of tests and benchmarks
 //! ([`generate`]) it is the only way to get a [`Network`].
 

@@ -179,7 +179,11 @@ fn explanation(error: &YamlError, empty: bool) -> (String, Option<String>) {
             },
             help("the same map has it further up: keep one of them"),
         ),
-        YamlError::InvalidScalar { ty, .. } => (format!("expected {}", plainly(ty)), None),
+        YamlError::InvalidScalar { ty, .. } => {
+            let expected = plainly(ty);
+            let number = expected.contains("whole number");
+            (format!("expected {expected}"), help("digits alone: no unit, no leading zero").filter(|_| number))
+        }
         YamlError::InvalidBooleanStrict { .. } => {
             ("expected `true` or `false`".to_owned(), help("`yes`, `no`, `on` and `off` are plain words in YAML 1.2"))
         }
@@ -278,18 +282,20 @@ fn found(unexpected: &str) -> String {
 /// What a user wrote, for quoting in a message: shortened, control characters made visible.
 pub fn shown(text: &str) -> String {
     const SHOWN: usize = 120;
-    let mut out: String = text
-        .chars()
-        .take(SHOWN)
-        .flat_map(|c| {
-            let (escaped, plain) = if c.is_control() { (Some(c.escape_default()), None) } else { (None, Some(c)) };
-            escaped.into_iter().flatten().chain(plain)
-        })
-        .collect();
-    if text.chars().nth(SHOWN).is_some() {
+    let end = text.char_indices().nth(SHOWN).map(|(offset, _)| offset);
+    let mut out: String = escaped(&text[..end.unwrap_or(text.len())]).collect();
+    if end.is_some() {
         out.push('…');
     }
     out
+}
+
+/// Control characters as Rust writes them, `\u{1b}`; all else as it is.
+pub(crate) fn escaped(text: &str) -> impl Iterator<Item = char> {
+    text.chars().flat_map(|c| {
+        let (escape, plain) = if c.is_control() { (Some(c.escape_default()), None) } else { (None, Some(c)) };
+        escape.into_iter().flatten().chain(plain)
+    })
 }
 
 /// Collects what a validator finds wrong, so that all of it is reported at once.

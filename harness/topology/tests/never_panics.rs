@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use topology::source::Source;
 
 fn check(bytes: &[u8]) {
-    let Ok(source) = Source::from_bytes("t.yaml", bytes).map_err(|error| error.to_string()) else { return };
+    let Ok(source) = Source::from_bytes("t\u{1b}\u{9b}.yaml", bytes).map_err(|error| error.to_string()) else { return };
     let Err(diagnostics) = topology::parse(&source) else { return };
     let lines = source.text().split(['\n', '\r']).count() as u32;
     for diagnostic in &diagnostics {
