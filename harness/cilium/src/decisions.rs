@@ -5,6 +5,10 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use serde::Serialize;
 
+pub use crate::config::Routing;
+pub use crate::node_address::NodeAddress;
+use crate::tunnel;
+
 /// Everything one agent decides for its node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Decisions {
@@ -27,16 +31,27 @@ pub struct Decisions {
     pub service_egress: Egress,
     /// How sources are translated on the way out.
     pub masquerade: Masquerade,
+    /// Destinations the ip-masq-agent exempts from masquerading, beside [`Decisions::snat_exclusion`].
+    pub masquerade_exempt: Vec<Ipv4Net>,
     /// Destinations that are never masqueraded: `ipv4-native-routing-cidr`, else the node's own pod CIDR.
     pub snat_exclusion: Ipv4Net,
     /// Addresses the pods' programs know to be the host's: packets to them go up the stack.
     pub host_addresses: Vec<Ipv4Addr>,
+    /// The table of node addresses (`cilium-dbg shell -- db/show node-addresses`), IPv4 only; device `*` is the
+    /// fallback. Empty in 1.14, which has no such table.
+    pub node_addresses: Vec<NodeAddress>,
+    /// How packets for other nodes' pods travel.
+    pub routing: Routing,
     /// DeviceMTU in bytes: what the overlay's outer packet may have.
     pub device_mtu: u32,
     /// RouteMTU in bytes: the pods' MTU.
     pub pod_mtu: u32,
     /// Where packets for the peers' pods are sent, one entry a peer.
     pub tunnels: Vec<Tunnel>,
+    /// Whether VXLAN's outer packets carry the sender's identity in their mark; see [`Decisions::mark`].
+    pub mark_carries_identity: bool,
+    /// Routes to the peers' pods the agent puts into the main table (`autoDirectNodeRoutes`, native routing only).
+    pub node_routes: Vec<NodeRoute>,
     /// Each decision's rule, in order of decision.
     pub because: Vec<Because>,
 }
@@ -50,7 +65,8 @@ pub struct Device {
     pub reason: String,
     /// Addresses on which NodePort services answer, through this device.
     pub nodeport_addresses: Vec<Ipv4Addr>,
-    /// The source that packets masqueraded on this device get; `None` where the agent has no IPv4 address for it.
+    /// The source that packets masqueraded by eBPF on this device get; `None` where the agent has no IPv4 address for
+    /// it, or eBPF doesn't masquerade.
     pub masquerade_source: Option<Ipv4Addr>,
     /// Whether it is a layer 3 device (no hardware address).
     pub layer3: bool,
@@ -96,7 +112,7 @@ pub enum Masquerade {
     Off,
     /// By eBPF on each selected device, to that device's [`Device::masquerade_source`].
     Bpf,
-    /// By iptables on every device that is not Cilium's own.
+    /// By iptables on every device that is not Cilium's own, to the source the kernel's routing prefers there.
     Iptables {
         /// `egress-masquerade-interfaces`: only these (name, or prefix with a trailing `+`); empty for all.
         interfaces: Vec<String>,
@@ -110,8 +126,18 @@ pub struct Tunnel {
     pub peer: String,
     /// The peer's pods.
     pub pod_cidr: Ipv4Net,
-    /// VXLAN's outer destination; `None` where it equals the own node IP, so that nothing is encapsulated.
+    /// VXLAN's outer destination; `None` where it equals the own node IP, or routing is native, so that nothing is
+    /// encapsulated.
     pub endpoint: Option<Ipv4Addr>,
+}
+
+/// A route to a peer's pods.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NodeRoute {
+    /// The peer's pods.
+    pub pod_cidr: Ipv4Net,
+    /// The peer's node IP, which must be on a common network.
+    pub via: Ipv4Addr,
 }
 
 /// A decision's rule.
@@ -129,5 +155,22 @@ impl Decisions {
     /// The selected device of that name.
     pub fn device(&self, name: &str) -> Option<&Device> {
         self.devices.iter().find(|device| device.name == name)
+    }
+
+    /// The mark of VXLAN's outer packets for a sender of this identity, which the kernel's routing of them sees.
+    pub fn mark(&self, identity: u32) -> u32 {
+        if self.mark_carries_identity { tunnel::mark(identity) } else { tunnel::OVERLAY }
+    }
+
+    /// Masquerading in the words of `cilium status`: `BPF [enp0s6, tailscale0]`, `IPTables` or `Disabled`.
+    pub fn masquerading(&self) -> String {
+        match self.masquerade {
+            Masquerade::Off => "Disabled".to_owned(),
+            Masquerade::Iptables { .. } => "IPTables".to_owned(),
+            Masquerade::Bpf => {
+                let names: Vec<_> = self.devices.iter().map(|device| device.name.as_str()).collect();
+                format!("BPF [{}]", names.join(", "))
+            }
+        }
     }
 }

@@ -3,9 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
+use serde::Serialize;
 
 /// One node as its agent sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct NodeInputs {
     /// The node's name in Kubernetes.
     pub name: String,
@@ -25,8 +26,25 @@ pub struct NodeInputs {
     pub peers: Vec<Peer>,
 }
 
+impl NodeInputs {
+    /// The link of that index.
+    pub fn link(&self, index: u32) -> Option<&Link> {
+        self.links.iter().find(|link| link.index == index)
+    }
+
+    /// The link of that name.
+    pub fn link_named(&self, name: &str) -> Option<&Link> {
+        self.links.iter().find(|link| link.name == name)
+    }
+
+    /// The first link that carries this address.
+    pub fn link_with(&self, address: IpAddr) -> Option<&Link> {
+        self.links.iter().find(|link| link.has(address))
+    }
+}
+
 /// Another node, as CiliumNode tells of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Peer {
     /// Its name.
     pub name: String,
@@ -37,7 +55,7 @@ pub struct Peer {
 }
 
 /// A network interface as netlink describes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Link {
     /// Interface index.
     pub index: u32,
@@ -58,8 +76,28 @@ pub struct Link {
     pub addresses: Vec<Address>,
 }
 
+impl Link {
+    /// Whether it is administratively up.
+    pub fn is_up(&self) -> bool {
+        self.flags & flags::IFF_UP != 0
+    }
+
+    /// Whether it carries this address.
+    pub fn has(&self, address: IpAddr) -> bool {
+        self.addresses.iter().any(|known| known.net.addr() == address)
+    }
+
+    /// Its IPv4 addresses.
+    pub fn ipv4(&self) -> impl Iterator<Item = (Ipv4Addr, &Address)> {
+        self.addresses.iter().filter_map(|address| match address.net.addr() {
+            IpAddr::V4(ip) => Some((ip, address)),
+            IpAddr::V6(_) => None,
+        })
+    }
+}
+
 /// An address of a link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Address {
     /// The address and its prefix length.
     pub net: IpNet,
@@ -70,7 +108,7 @@ pub struct Address {
 }
 
 /// A route of any table.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Route {
     /// Table number: 254 main, 255 local, 52 tailscaled's.
     pub table: u32,
