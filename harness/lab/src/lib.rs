@@ -11,6 +11,7 @@ pub mod namespace;
 pub mod netlink;
 pub mod nft;
 pub mod node;
+pub mod overlay;
 pub mod sandbox;
 pub mod serve;
 pub mod socket;

@@ -1,0 +1,125 @@
+//! How nodes find each other through gateways: directly, on their own network, or by the relay.
+
+#[path = "support/mesh.rs"]
+mod mesh;
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+use lab::overlay::{Mapping, Path, RELAY};
+use mesh::{Gateway, World, config, talk, trial};
+
+fn main() {
+    mesh::run(None, |missing| {
+        vec![
+            trial("easy NAT on both sides: direct", missing, easy),
+            trial("hard NAT on one side: by the relay", missing, hard),
+            trial("hard NAT on both sides: by the relay", missing, both_hard),
+            trial("hard NAT towards an open node: direct", missing, hard_to_open),
+            trial("two nodes of one network: at their local addresses", missing, same_network),
+            trial("equal addresses in other networks aren't taken", missing, other_network),
+            trial("a node without internet reaches its own network only", missing, offline),
+        ]
+    });
+}
+
+async fn all_talk(world: &World) {
+    for from in &world.members {
+        for to in &world.members {
+            if from.node != to.node {
+                talk(from, to, "a word").await.expect("an answer");
+            }
+        }
+    }
+}
+
+async fn easy() {
+    let mut world = World::new();
+    let first = world.private_nodes("a", Gateway::Easy, &["master"]);
+    let second = world.private_nodes("b", Gateway::Easy, &["worker"]);
+    let overlay = world.start_ready(&config()).await;
+    let at = |address| SocketAddrV4::new(address, 41641);
+    assert_eq!(overlay.mapping("master"), Some(Mapping::Stable(at(first))));
+    assert_eq!(overlay.path("master", "worker").expect("path"), Some(Path::Direct(at(second))));
+    assert_eq!(overlay.path("worker", "master").expect("path"), Some(Path::Direct(at(first))));
+    all_talk(&world).await;
+    assert_eq!(overlay.path("master", "worker").expect("path"), Some(Path::Direct(at(second))), "and it stays so");
+}
+
+fn is_relayed(path: Option<Path>) -> bool {
+    matches!(path, Some(Path::Relayed(endpoint)) if *endpoint.ip() == RELAY)
+}
+
+async fn hard() {
+    let mut world = World::new();
+    world.private_nodes("a", Gateway::Easy, &["master"]);
+    world.private_nodes("b", Gateway::Hard, &["worker"]);
+    world.private_nodes("c", Gateway::Easy, &["third"]);
+    let overlay = world.start_ready(&config()).await;
+    assert_eq!(overlay.mapping("worker"), Some(Mapping::Varying));
+    all_talk(&world).await;
+    for (from, to, relayed) in
+        [("master", "worker", true), ("worker", "master", true), ("third", "worker", true), ("master", "third", false)]
+    {
+        let path = overlay.path(from, to).expect("path");
+        assert_eq!(is_relayed(path), relayed, "{from} to {to}: {path:?}");
+    }
+}
+
+async fn both_hard() {
+    let mut world = World::new();
+    world.private_nodes("a", Gateway::Hard, &["master"]);
+    world.private_nodes("b", Gateway::Hard, &["worker"]);
+    let overlay = world.start_ready(&config()).await;
+    all_talk(&world).await;
+    assert!(is_relayed(overlay.path("master", "worker").expect("path")));
+    assert!(is_relayed(overlay.path("worker", "master").expect("path")));
+}
+
+async fn hard_to_open() {
+    let mut world = World::new();
+    let open = world.public_node("master");
+    let public = world.private_nodes("b", Gateway::Hard, &["worker"]);
+    let overlay = world.start_ready(&config()).await;
+    all_talk(&world).await;
+    let path = overlay.path("worker", "master").expect("path");
+    assert_eq!(path, Some(Path::Direct(SocketAddrV4::new(open, 41641))));
+    match overlay.path("master", "worker").expect("path") {
+        Some(Path::Direct(endpoint)) => assert_eq!(*endpoint.ip(), public, "where the worker's pings came from"),
+        path => panic!("the open node answers directly, not {path:?}"),
+    }
+}
+
+async fn same_network() {
+    let mut world = World::new();
+    world.private_nodes("a", Gateway::Easy, &["master", "worker"]);
+    let overlay = world.start_ready(&config()).await;
+    let local = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 11), 41641);
+    assert_eq!(overlay.path("master", "worker").expect("path"), Some(Path::Direct(local)));
+    all_talk(&world).await;
+}
+
+async fn other_network() {
+    let mut world = World::new();
+    world.private_nodes("a", Gateway::Easy, &["master", "second"]);
+    let public = world.private_nodes("b", Gateway::Easy, &["worker", "fourth"]);
+    let overlay = world.start_ready(&config()).await;
+    // 10.0.0.11 is `second` here and `fourth` there.
+    match overlay.path("master", "fourth").expect("path") {
+        Some(Path::Direct(endpoint)) => assert_eq!(*endpoint.ip(), public),
+        path => panic!("by the gateway's address, not {path:?}"),
+    }
+    all_talk(&world).await;
+}
+
+async fn offline() {
+    let mut world = World::new();
+    world.private_nodes("a", Gateway::Closed, &["master", "worker"]);
+    world.public_node("outside");
+    let overlay = world.start(&config()).await;
+    overlay.ready(Duration::from_secs(10)).await.expect("those that can");
+    assert_eq!(overlay.mapping("master"), Some(Mapping::Unknown));
+    assert_eq!(overlay.path("master", "outside").expect("path"), Some(Path::None));
+    assert!(matches!(overlay.path("master", "worker").expect("path"), Some(Path::Direct(_))));
+    talk(&world.members[0], &world.members[1], "a word").await.expect("an answer");
+}
