@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use topology::Network;
-use topology::network::{NicKind, Overlay as OverlayConfig};
+use topology::network::Overlay as OverlayConfig;
 
 use crate::drops::DropLog;
 use crate::error::Result;
@@ -126,11 +126,9 @@ fn node_tables(network: &Network, node: &Node) -> Vec<Table> {
 
 async fn mesh(config: &OverlayConfig, nodes: &[Node], internet: &Namespace, drops: DropLog) -> Result<Overlay> {
     let members = nodes.iter().filter_map(|node| {
-        let locals = node.config.nics.iter().filter_map(|nic| match (&nic.kind, nic.addresses.first()) {
-            (NicKind::Vcn(network), Some(address)) => {
-                Some(overlay::Local { network: network.clone(), address: address.addr() })
-            }
-            _ => None,
+        let locals = node.config.nics.iter().filter_map(|nic| {
+            let network = node.config.vcn_of(&nic.name)?.to_owned();
+            Some(overlay::Local { network, address: nic.addresses.first()?.addr() })
         });
         Some(overlay::Member {
             node: node.config.name.clone(),

@@ -30,10 +30,35 @@ pub struct Vcn {
     index: u32,
 }
 
-/// An interface that is plugged into a VCN: the bridge's port and the addresses it may send from.
+/// An interface that is plugged into a VCN, as the gateway's bridge sees it.
 struct Port<'a> {
     name: String,
     nic: &'a Nic,
+    /// What stands on it: the interface itself, and the bridges and bonds over it.
+    holders: Vec<&'a Nic>,
+}
+
+impl Port<'_> {
+    /// The addresses it may send from.
+    fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
+        self.holders.iter().flat_map(|nic| &nic.addresses).map(Ipv4Net::addr)
+    }
+
+    fn public_address(&self) -> Option<Ipv4Addr> {
+        self.holders.iter().find_map(|nic| nic.public_address)
+    }
+}
+
+/// An interface and every bridge and bond over it.
+fn holders<'a>(node: &'a Node, nic: &'a Nic) -> Vec<&'a Nic> {
+    let mut holders = vec![nic];
+    while let Some(over) = node.nics.iter().find(|over| match &over.kind {
+        NicKind::Bridge(members) | NicKind::Bond(members) => members.contains(&holders[holders.len() - 1].name),
+        NicKind::Vcn(_) | NicKind::Dummy => false,
+    }) {
+        holders.push(over);
+    }
+    holders
 }
 
 /// The bridge port of a node's interface: names are short (15 bytes) and unique in the gateway.
@@ -41,16 +66,16 @@ fn port_name(node: usize, nic: usize) -> String {
     format!("port{node}.{nic}")
 }
 
-fn ports<'a>(config: &Config, network: &'a Network) -> impl Iterator<Item = (&'a Node, Port<'a>)> {
-    let vcn = config.name.clone();
-    network.nodes.iter().enumerate().flat_map(move |(n, node)| {
-        let vcn = vcn.clone();
-        node.nics
-            .iter()
-            .enumerate()
-            .filter(move |(_, nic)| matches!(&nic.kind, NicKind::Vcn(name) if *name == vcn))
-            .map(move |(i, nic)| (node, Port { name: port_name(n, i), nic }))
-    })
+fn ports<'a>(config: &Config, network: &'a Network) -> Vec<Port<'a>> {
+    let mut ports = Vec::new();
+    for (n, node) in network.nodes.iter().enumerate() {
+        for (i, nic) in node.nics.iter().enumerate() {
+            if matches!(&nic.kind, NicKind::Vcn(name) if *name == config.name) {
+                ports.push(Port { name: port_name(n, i), nic, holders: holders(node, nic) });
+            }
+        }
+    }
+    ports
 }
 
 impl Vcn {
@@ -61,7 +86,7 @@ impl Vcn {
     pub(crate) fn create(config: &Config, index: u32, network: &Network, internet: &Namespace) -> Result<Self> {
         let namespace = Namespace::create(format!("vcn {}", config.name), &Sysctls::ROUTER)?;
         let vcn = Self { config: config.clone(), namespace, index };
-        let mtu = ports(config, network).map(|(_, port)| port.nic.mtu).max().unwrap_or(WAN_MTU);
+        let mtu = ports(config, network).iter().map(|port| port.nic.mtu).max().unwrap_or(WAN_MTU);
         let address = Ipv4Net::new(config.gateway, config.cidr.prefix_len()).expect("a prefix length stays one");
         {
             let mut netlink = vcn.namespace.netlink()?;
@@ -76,7 +101,7 @@ impl Vcn {
     /// The public addresses that lead to this gateway.
     fn public_addresses(&self, network: &Network) -> Vec<Ipv4Addr> {
         match self.config.nat {
-            Nat::OneToOne => ports(&self.config, network).filter_map(|(_, port)| port.nic.public_address).collect(),
+            Nat::OneToOne => ports(&self.config, network).iter().filter_map(Port::public_address).collect(),
             Nat::EndpointIndependent { public_address } | Nat::EndpointDependent { public_address } => {
                 vec![public_address]
             }
@@ -141,10 +166,10 @@ impl Vcn {
     fn source_check(&self, network: &Network) -> Chain {
         const FIRST: i32 = -300;
         let mut chain = Chain::base("ports", ChainType::Filter, Hook::Prerouting, FIRST);
-        for (_, port) in ports(&self.config, network) {
+        for port in ports(&self.config, network) {
             let from_port = || [Statement::Input(port.name.clone()), Statement::Ipv4];
-            for address in &port.nic.addresses {
-                let own = Statement::Source(address.addr().into());
+            for address in port.addresses() {
+                let own = Statement::Source(address.into());
                 chain = chain.rule(from_port().into_iter().chain([own, Statement::Accept]));
             }
             chain = chain.drop_rule(SOURCE_CHECK, from_port());
@@ -165,9 +190,9 @@ impl Vcn {
         }
         if self.config.nat == Nat::OneToOne {
             // Runs after prerouting and before postrouting: sources are still the private ones.
-            for (_, port) in ports(&self.config, network).filter(|(_, port)| port.nic.public_address.is_some()) {
-                for address in &port.nic.addresses {
-                    let source = Statement::Source(address.addr().into());
+            for port in ports(&self.config, network).iter().filter(|port| port.public_address().is_some()) {
+                for address in port.addresses() {
+                    let source = Statement::Source(address.into());
                     chain = chain.rule([Statement::Output(WAN.to_owned()), source, Statement::Accept]);
                 }
             }
@@ -187,12 +212,12 @@ impl Vcn {
     fn prerouting(&self, network: &Network) -> Chain {
         let mut chain = Chain::base("prerouting", ChainType::Nat, Hook::Prerouting, -100);
         if self.config.nat == Nat::OneToOne {
-            for (_, port) in ports(&self.config, network) {
-                if let (Some(public), Some(private)) = (port.nic.public_address, port.nic.addresses.first()) {
+            for port in ports(&self.config, network) {
+                if let (Some(public), Some(private)) = (port.public_address(), port.addresses().next()) {
                     chain = chain.rule([
                         Statement::Input(WAN.to_owned()),
                         Statement::Destination(public.into()),
-                        Statement::Dnat { to: private.addr(), port: None },
+                        Statement::Dnat { to: private, port: None },
                     ]);
                 }
             }
@@ -205,10 +230,10 @@ impl Vcn {
         let out = || Statement::Output(WAN.to_owned());
         match self.config.nat {
             Nat::OneToOne => {
-                for (_, port) in ports(&self.config, network) {
-                    let Some(public) = port.nic.public_address else { continue };
-                    for address in &port.nic.addresses {
-                        let source = Statement::Source(address.addr().into());
+                for port in ports(&self.config, network) {
+                    let Some(public) = port.public_address() else { continue };
+                    for address in port.addresses() {
+                        let source = Statement::Source(address.into());
                         chain = chain.rule([out(), source, Statement::Snat { to: public, random: false }]);
                     }
                 }
