@@ -23,17 +23,20 @@ pub enum Capability {
     Wireguard,
     /// nftables with NAT.
     Nftables,
+    /// Rules that report what they drop (NFLOG).
+    DropLog,
 }
 
 impl Capability {
     /// Every capability, in the order `doctor` lists them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Namespaces,
         Self::Veth,
         Self::Bridge,
         Self::Vxlan,
         Self::Tun,
         Self::Nftables,
+        Self::DropLog,
         Self::Wireguard,
         Self::Bond,
         Self::Dummy,
@@ -51,6 +54,19 @@ impl Capability {
             Self::Dummy => "dummy devices",
             Self::Wireguard => "kernel WireGuard",
             Self::Nftables => "nftables with NAT",
+            Self::DropLog => "drop reports (NFLOG)",
+        }
+    }
+
+    /// What goes without it: `None` where no lab can be built.
+    pub fn only_for(self) -> Option<&'static str> {
+        match self {
+            Self::Wireguard => Some("overlays with `backend: kernel` or under --overlay kernel"),
+            Self::Tun => Some("overlays encrypted in user space, which is the default"),
+            Self::Bond => Some("topologies with a bond"),
+            Self::Dummy => Some("topologies with a dummy device"),
+            Self::Vxlan => Some("clusters: pods on different nodes"),
+            Self::Namespaces | Self::Veth | Self::Bridge | Self::Nftables | Self::DropLog => None,
         }
     }
 
@@ -68,7 +84,8 @@ impl Capability {
             Self::Bond => "modprobe bonding",
             Self::Dummy => "modprobe dummy",
             Self::Wireguard => "modprobe wireguard, or leave the overlay to user space (--overlay userspace)",
-            Self::Nftables => "modprobe nf_tables nft_chain_nat nft_masq nft_ct",
+            Self::Nftables => "modprobe -a nf_tables nft_chain_nat nft_nat nft_masq nft_ct",
+            Self::DropLog => "modprobe -a nft_log nfnetlink_log",
         }
     }
 }

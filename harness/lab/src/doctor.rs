@@ -1,0 +1,106 @@
+//! What this host can do, found by doing each thing once in throw-away namespaces.
+
+use std::net::Ipv4Addr;
+
+use topology::network::{Overlay as OverlayConfig, OverlayBackend};
+
+use crate::drops::DropLog;
+use crate::error::{Error, Result};
+use crate::host::{Capability, Missing};
+use crate::namespace::Namespace;
+use crate::netlink::{BondMode, VethEnd, add_veth};
+use crate::nft::{Chain, ChainType, ConntrackState, Hook, Statement, Table, watch_drops};
+use crate::overlay::{Member, Overlay};
+use crate::sysctl::Sysctls;
+
+/// Tries every capability in the order of [`Capability::ALL`]. Needs a process that called [`crate::sandbox::enter`]
+/// and a runtime with I/O and time. Nothing stays behind.
+pub async fn try_all() -> Vec<(Capability, Result<(), Missing>)> {
+    let mut found = Vec::with_capacity(Capability::ALL.len());
+    for capability in Capability::ALL {
+        found.push((capability, try_one(capability).await));
+    }
+    found
+}
+
+/// Tries one capability.
+///
+/// # Errors
+/// What the kernel said, with the remedy.
+pub async fn try_one(capability: Capability) -> Result<(), Missing> {
+    let tried = attempt(capability).await;
+    tried.map_err(|error| match error {
+        // The overlay's own finding says more than ours could.
+        Error::Missing(missing) if missing.capability == capability => missing,
+        other => Missing { capability, reason: in_one_line(&other) },
+    })
+}
+
+async fn attempt(capability: Capability) -> Result<()> {
+    let place = Namespace::create("doctor", &Sysctls::ROUTER)?;
+    match capability {
+        Capability::Namespaces => Ok(()),
+        Capability::Veth => {
+            let far = Namespace::create("doctor's other", &Sysctls::HOST)?;
+            add_veth(VethEnd::new(&place, "near", 1500), VethEnd::new(&far, "far", 1500))
+        }
+        Capability::Bridge => place.netlink()?.add_bridge("bridge", 1500),
+        Capability::Vxlan => place.netlink()?.add_vxlan("vxlan", 2, 8472, 1450, [2, 0, 0, 0, 0, 1]),
+        Capability::Bond => place.netlink()?.add_bond("bond", 1500, BondMode::ActiveBackup),
+        Capability::Dummy => place.netlink()?.add_dummy("dummy", 1500),
+        Capability::Tun => overlay(&place, OverlayBackend::Userspace).await,
+        Capability::Wireguard => overlay(&place, OverlayBackend::Kernel).await,
+        Capability::Nftables => place.load_nft(&[nat_table()]),
+        Capability::DropLog => {
+            let _watch = watch_drops(&place, DropLog::default())?;
+            let chain = Chain::base("forward", ChainType::Filter, Hook::Forward, 0).drop_rule("doctor", []);
+            place.load_nft(&[Table::ipv4("doctor").chain(chain)])
+        }
+    }
+}
+
+/// One of each kind of statement that labs are built of.
+fn nat_table() -> Table {
+    let any = Ipv4Addr::LOCALHOST;
+    Table::ipv4("doctor")
+        .chain(Chain::base("prerouting", ChainType::Nat, Hook::Prerouting, -100).rule([
+            Statement::Protocol(6),
+            Statement::DestinationPort(80),
+            Statement::Dnat { to: any, port: Some(8080) },
+        ]))
+        .chain(
+            Chain::base("postrouting", ChainType::Nat, Hook::Postrouting, 100)
+                .rule([Statement::Output("eth0".to_owned()), Statement::Snat { to: any, random: true }])
+                .rule([Statement::Masquerade]),
+        )
+        .chain(Chain::base("forward", ChainType::Filter, Hook::Forward, 0).rule([
+            Statement::Conntrack(ConntrackState::INVALID),
+            Statement::Counter,
+            Statement::Drop,
+        ]))
+}
+
+/// A mesh of one node, in the internet itself so that it finds the servers at once.
+async fn overlay(place: &Namespace, backend: OverlayBackend) -> Result<()> {
+    let address = Ipv4Addr::new(100, 64, 0, 1);
+    let config = OverlayConfig {
+        cidr: ipnet::Ipv4Net::new_assert(Ipv4Addr::new(100, 64, 0, 0), 10),
+        interface: "tailscale0".to_owned(),
+        mtu: 1280,
+        policy_routing: false,
+        backend,
+        port: 41641,
+    };
+    let member = Member { node: "doctor".to_owned(), namespace: place.clone(), address, locals: Vec::new() };
+    Overlay::start(&config, vec![member], place, DropLog::default()).await.map(drop)
+}
+
+fn in_one_line(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
