@@ -84,6 +84,16 @@ pub struct Unknown {
     pub nearest: Option<String>,
 }
 
+impl std::fmt::Display for Unknown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.path)?;
+        match &self.nearest {
+            Some(nearest) => write!(f, " (did you mean {nearest}?)"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// The chart's keys, two levels deep: `data/chart-keys.json`, which names its source.
 #[derive(Deserialize)]
 struct ChartKeys {
