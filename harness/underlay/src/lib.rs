@@ -1,1 +1,12 @@
 //! Scenarios, engines, verdicts, reports, and the command line.
+
+pub mod case;
+pub mod command;
+pub mod engine;
+pub mod exit;
+pub mod observed;
+pub mod report;
+pub mod runner;
+pub mod scenario;
+pub mod verdict;
+pub mod words;

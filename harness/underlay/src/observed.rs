@@ -6,6 +6,7 @@ use std::time::Duration;
 use probe::Evidence;
 
 use crate::case::Case;
+use crate::verdict::Provenance;
 
 /// Everything one run of a case brought to light.
 #[derive(Debug, Clone)]
@@ -53,6 +54,8 @@ pub struct DnsState {
     pub restarts: u32,
     /// Why a replica is not ready: (its name, reason).
     pub not_ready: BTreeMap<String, String>,
+    /// What replicas logged of the last query their upstream didn't answer: (its name, `read udp …: i/o timeout`).
+    pub upstream_failures: BTreeMap<String, String>,
 }
 
 /// What could not be run, and whose fault it is.
@@ -105,6 +108,11 @@ impl EngineError {
 pub trait Engine: Send + Sync {
     /// Its name, `netns`.
     fn name(&self) -> &'static str;
+
+    /// Where Cilium's decisions come from on this engine.
+    fn provenance(&self) -> Provenance {
+        Provenance::Model
+    }
 
     /// Runs a case from nothing to nothing.
     fn run<'a>(

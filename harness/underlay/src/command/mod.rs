@@ -1,0 +1,158 @@
+//! The command line: what can be asked for, a verb a file.
+
+mod check;
+mod doctor;
+mod place;
+mod plan;
+mod schema;
+mod select;
+mod test;
+
+use std::io::{self, Write};
+
+use clap::{Parser, Subcommand};
+use topology::source::Diagnostics;
+
+use crate::exit;
+use crate::report::paint::{Color, Paint};
+
+const EXAMPLES: &str = "\
+Examples:
+  underlay test                                run every scenario below ./scenarios
+  underlay test scenarios/guide/table.yaml     run one file
+  underlay plan scenarios/guide/table.yaml::enp0s6
+                                               what Cilium decides there, without building anything
+  underlay doctor                              whether this host can build labs, and what to do if not
+
+Exit codes:
+  0  all that was asserted holds
+  1  something asserted doesn't hold, or the evidence was inconclusive
+  2  wrong use, or a file is wrong; nothing was built
+  3  this host can't: nothing asserted ran
+  4  the harness itself erred
+  130, 143  interrupted by SIGINT (Ctrl-C), SIGTERM";
+
+/// Builds networks out of namespaces, puts a Cilium cluster on them, and says which packets arrive.
+#[derive(Debug, Parser)]
+#[command(name = "underlay", version, after_help = EXAMPLES, max_term_width = 100)]
+pub struct Cli {
+    /// When to use colours; `auto`: on a terminal, unless NO_COLOR is set.
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    color: Color,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Test(test::Args),
+    Plan(plan::Args),
+    Check(check::Args),
+    Doctor(doctor::Args),
+    Schema(schema::Args),
+}
+
+/// How a verb ends other than by finding out what it was asked.
+#[derive(Debug, thiserror::Error)]
+enum Stop {
+    /// Files are wrong.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n\n"))]
+    Files(Vec<Diagnostics>),
+    /// It was asked for something that can't be.
+    #[error("{message}")]
+    Usage {
+        /// What.
+        message: String,
+        /// What would be right.
+        help: Option<String>,
+    },
+    /// The host can't.
+    #[error(transparent)]
+    Host(#[from] lab::Missing),
+    /// Nobody reads what is written, or it can't be.
+    #[error("write the output")]
+    Output(#[source] io::Error),
+    /// The harness failed.
+    #[error("{step}")]
+    Harness {
+        /// What was being done.
+        step: &'static str,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+}
+
+impl Stop {
+    fn usage(message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self::Usage { message: message.into(), help: Some(help.into()) }
+    }
+
+    fn code(&self) -> u8 {
+        match self {
+            Self::Files(_) | Self::Usage { .. } => exit::USAGE,
+            Self::Host(_) => exit::HOST,
+            Self::Output(_) | Self::Harness { .. } => exit::HARNESS,
+        }
+    }
+
+    /// Tells the user, on standard error.
+    fn tell(&self, paint: Paint) {
+        let mut err = io::stderr().lock();
+        let error = paint.bad("error:");
+        // Where even standard error is gone there is nobody left to tell.
+        let _ = match self {
+            Self::Files(list) => list.iter().try_for_each(|file| writeln!(err, "{}\n", file.render(paint.0))),
+            Self::Usage { message, help } => {
+                let help = help.as_ref().map(|help| format!("\n  help: {help}")).unwrap_or_default();
+                writeln!(err, "{error} {message}{help}")
+            }
+            // `underlay … | head` is nothing to complain about.
+            Self::Output(source) if source.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            Self::Host(missing) => writeln!(err, "{error} {missing}"),
+            Self::Output(source) | Self::Harness { source, .. } => writeln!(err, "{error} {self}: {source}"),
+        };
+    }
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+/// Reads the process's arguments and does as they say. Returns the code to end with, one of [`exit`]'s.
+///
+/// Call it first thing in `main`, while the process has one thread.
+pub fn main() -> u8 {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are answers, not mistakes: those go to standard output and end with 0.
+            let code = if error.use_stderr() { exit::USAGE } else { exit::OK };
+            let _ = error.print();
+            return code;
+        }
+    };
+    let color = cli.color;
+    let done = match cli.command {
+        Command::Test(args) => test::run(&args, color),
+        Command::Plan(args) => plan::run(&args, color),
+        Command::Check(args) => check::run(&args),
+        Command::Doctor(args) => doctor::run(&args, color),
+        Command::Schema(args) => schema::run(&args),
+    };
+    done.unwrap_or_else(|stop| {
+        stop.tell(color.for_stream(&io::stderr()));
+        stop.code()
+    })
+}
+
+/// The runtime that carries labs. A lab's kernel work is serialised by the kernel, so few threads wait for it.
+fn runtime() -> Result<tokio::runtime::Runtime, Stop> {
+    tokio::runtime::Builder::new_multi_thread()
+        .max_blocking_threads(8)
+        .enable_all()
+        .build()
+        .map_err(|source| Stop::Harness { step: "start the runtime", source })
+}

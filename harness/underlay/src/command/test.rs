@@ -1,0 +1,192 @@
+//! `underlay test`: runs cases and reports what came of them.
+
+use std::future::Future;
+use std::io;
+use std::num::NonZeroUsize;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cilium::{Model, Version};
+use lab::Missing;
+use topology::network::OverlayBackend;
+
+use super::{Stop, place, select};
+use crate::case::Case;
+use crate::engine::netns::Netns;
+use crate::exit;
+use crate::observed::{Engine, EngineError, Observed};
+use crate::report::human::Human;
+use crate::report::json::Json;
+use crate::report::paint::Color;
+use crate::report::progress::Progress;
+use crate::report::schema::Host;
+use crate::runner::{self, Interrupts, Reporter};
+use crate::scenario::{Overrides, duration};
+
+const EXAMPLES: &str = "\
+Examples:
+  underlay test
+  underlay test scenarios/guide --format json > report.json
+  underlay test scenarios/guide/table.yaml::enp0s6
+  underlay test --filter 'devices/*::*tailscale0*'
+  underlay test --cilium 1.19.0 scenarios/devices     what would an upgrade change?";
+
+/// Run scenarios: build each network, send the probes, say what holds.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// Scenario files, folders of them, or FILE::VARIANT; without any, the folder `scenarios` here.
+    paths: Vec<select::Target>,
+
+    /// Who puts the cluster on the network.
+    #[arg(long, value_enum, default_value_t)]
+    engine: EngineName,
+
+    /// Whose rules decide, in place of what the files say: `cilium` or `guide`.
+    #[arg(long, value_name = "MODEL")]
+    model: Option<Model>,
+
+    /// The Cilium version, in place of what the files say.
+    #[arg(long, value_name = "VERSION")]
+    cilium: Option<Version>,
+
+    /// Who encrypts the overlay, in place of what the topologies say.
+    #[arg(long, value_enum, value_name = "BACKEND")]
+    overlay: Option<Overlay>,
+
+    /// How long a probe waits where no death was witnessed, in place of what the files say: 500ms, 2s.
+    #[arg(long, value_name = "TIME", value_parser = deadline)]
+    deadline: Option<Duration>,
+
+    /// Only cases whose name (`guide/table::enp0s6`) holds this text; with `*` or `?`, whose whole name matches. May be
+    /// given more than once.
+    #[arg(long, value_name = "TEXT|GLOB")]
+    filter: Vec<String>,
+
+    /// How many cases run at a time [default: two for each processor].
+    #[arg(long, short, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+
+    /// How to write the report on standard output. Progress goes to standard error.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+
+    /// Print the cases' names and run nothing.
+    #[arg(long)]
+    list: bool,
+}
+
+/// How to write a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(super) enum Format {
+    /// For people.
+    #[default]
+    Human,
+    /// For programs: one document with a schema version.
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+enum EngineName {
+    /// Namespaces of this host; Cilium's decisions by a model.
+    #[default]
+    Netns,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Overlay {
+    /// This process, on a TUN device: what tailscaled does.
+    Userspace,
+    /// The kernel's WireGuard.
+    Kernel,
+}
+
+fn deadline(text: &str) -> Result<Duration, String> {
+    let read = duration(text.trim()).filter(|time| !time.is_zero());
+    read.ok_or_else(|| "a number with its unit, `ms`, `s` or `m`: 500ms, 2s, 1.5s".to_owned())
+}
+
+pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
+    let overrides = Overrides { model: args.model, version: args.cilium.clone(), deadline: args.deadline };
+    let mut cases = select::cases(&args.paths, &args.filter, &overrides)?;
+    if let Some(overlay) = args.overlay {
+        set_overlay(&mut cases, overlay);
+    }
+    if args.list {
+        return list(&cases, args.format);
+    }
+
+    let entered = lab::sandbox::enter();
+    let engine: Arc<dyn Engine> = match (entered, args.engine) {
+        (Ok(_), EngineName::Netns) => Arc::new(Netns),
+        // Reports want to know of every case, so the cases are run all the same, and each is skipped.
+        (Err(missing), EngineName::Netns) => Arc::new(Barred(missing)),
+    };
+    let host = Host::here();
+    let paint = color.for_stream(&io::stdout());
+    let report: Box<dyn Reporter> = match args.format {
+        Format::Human => Box::new(Human::new(io::stdout(), paint, place::width(), host)),
+        Format::Json => Box::new(Json::new(io::stdout(), host)),
+    };
+    let mut reporters = [Box::new(Progress::new(color.for_stream(&io::stderr()))) as Box<dyn Reporter>, report];
+
+    let jobs = args.jobs.map_or_else(runner::default_jobs, NonZeroUsize::get);
+    let runtime = super::runtime()?;
+    let end = runtime.block_on(async {
+        let mut interrupts = Interrupts::catch().map_err(|source| Stop::Harness { step: "catch signals", source })?;
+        Ok::<_, Stop>(runner::run(cases, engine, jobs, &mut reporters, interrupts.next()).await?)
+    });
+    // What a blocking thread still does in the kernel ends with the process.
+    runtime.shutdown_background();
+    Ok(end?.exit_code())
+}
+
+fn set_overlay(cases: &mut [Arc<Case>], overlay: Overlay) {
+    let backend = match overlay {
+        Overlay::Userspace => OverlayBackend::Userspace,
+        Overlay::Kernel => OverlayBackend::Kernel,
+    };
+    for case in cases {
+        let network = &mut Arc::make_mut(case).network;
+        if network.overlay.as_ref().is_some_and(|overlay| overlay.backend != backend)
+            && let Some(overlay) = &mut Arc::make_mut(network).overlay
+        {
+            overlay.backend = backend;
+        }
+    }
+}
+
+fn list(cases: &[Arc<Case>], format: Format) -> Result<u8, Stop> {
+    use std::io::Write;
+    let mut out = io::stdout().lock();
+    match format {
+        Format::Human => cases.iter().try_for_each(|case| writeln!(out, "{}", case.id()))?,
+        Format::Json => {
+            let cases: Vec<_> = cases
+                .iter()
+                .map(|case| {
+                    serde_json::json!({
+                        "scenario": case.scenario, "variant": case.variant, "file": case.file.display().to_string(),
+                        "model": case.model.to_string(), "cilium": case.version.to_string(),
+                    })
+                })
+                .collect();
+            writeln!(out, "{:#}", serde_json::json!({ "schema": "underlay.list/1", "cases": cases }))?;
+        }
+    }
+    Ok(exit::OK)
+}
+
+/// Stands in for an engine where the host lets none run.
+struct Barred(Missing);
+
+impl Engine for Barred {
+    fn name(&self) -> &'static str {
+        "netns"
+    }
+
+    fn run<'a>(&'a self, _case: &'a Case) -> Pin<Box<dyn Future<Output = Result<Observed, EngineError>> + Send + 'a>> {
+        Box::pin(std::future::ready(Err(EngineError::Missing(self.0.clone()))))
+    }
+}

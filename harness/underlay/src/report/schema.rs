@@ -1,0 +1,517 @@
+//! The machine-readable report, `underlay.report/1`.
+//!
+//! Its keys only grow: a reader must skip what it doesn't know. A key that changes its meaning makes it
+//! `underlay.report/2`.
+
+use std::collections::BTreeMap;
+
+use indexmap::IndexMap;
+use probe::Evidence;
+use probe::evidence::{OutcomeKind, Silence};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::case::{Case as Subject, NodeFact, ProbeKind};
+use crate::observed::{Agent, Observed};
+use crate::verdict::{self, CaseResult, Provenance, Summary, Verdict};
+
+/// The schema's name and version.
+pub const SCHEMA: &str = "underlay.report/1";
+
+/// A whole run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// Where it ran.
+    pub host: Host,
+    /// Each case that finished, in the order of the scenario files.
+    pub cases: Vec<Case>,
+    /// How many came to what.
+    pub summary: Summary,
+    /// The signal that ended the run before its time, `SIGINT` or `SIGTERM`: cases are missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interrupted: Option<String>,
+    /// From the first case's start to the last one's end, in milliseconds.
+    #[serde(default)]
+    pub duration_ms: u64,
+}
+
+/// Where a run took place.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Host {
+    /// The kernel's name, `Linux`.
+    pub os: String,
+    /// The kernel's release, `6.12.48-cloud-amd64`.
+    pub kernel: String,
+    /// The machine's architecture, `x86_64`.
+    pub arch: String,
+    /// How many processors the run could use.
+    pub cpus: usize,
+    /// This program's version.
+    pub underlay: String,
+}
+
+impl Host {
+    /// This one.
+    pub fn here() -> Self {
+        let names = nix::sys::utsname::uname().ok();
+        let text = |part: Option<&std::ffi::OsStr>| part.map(|part| part.to_string_lossy().into_owned());
+        Self {
+            os: text(names.as_ref().map(|names| names.sysname())).unwrap_or_default(),
+            kernel: text(names.as_ref().map(|names| names.release())).unwrap_or_default(),
+            arch: text(names.as_ref().map(|names| names.machine())).unwrap_or_default(),
+            cpus: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            underlay: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+}
+
+/// One variant of one scenario.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Case {
+    /// The scenario, `guide/table`.
+    pub scenario: String,
+    /// The variant, `enp0s6`.
+    pub variant: String,
+    /// The scenario's file.
+    pub file: String,
+    /// The engine, `netns`.
+    pub engine: String,
+    /// Where Cilium's decisions came from.
+    pub decisions: Provenance,
+    /// Whose rules the model follows: `cilium` or `guide`.
+    pub model: String,
+    /// The Cilium version.
+    pub cilium: String,
+    /// Whether the model of this version was checked against a real one's behaviour.
+    pub cilium_verified: bool,
+    /// What it came to.
+    pub verdict: Verdict,
+    /// Why it was skipped, erred, or is doubtful as a whole.
+    pub reason: Option<String>,
+    /// What the host lacks, where that is why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing: Option<Missing>,
+    /// From nothing to nothing, in milliseconds.
+    pub duration_ms: u64,
+    /// How long each phase took, in order.
+    pub phases: Vec<Phase>,
+    /// What Helm said.
+    pub helm: Option<Helm>,
+    /// What each node's agent decided.
+    pub nodes: IndexMap<String, Node>,
+    /// CoreDNS at the end.
+    pub dns: Option<Dns>,
+    /// How the overlay's nodes reach each other.
+    pub overlay_paths: Vec<OverlayPath>,
+    /// Packets that drop rules of the lab counted.
+    pub drops: Vec<Drops>,
+    /// Why the evidence can't be trusted, if it can't.
+    pub doubts: Vec<String>,
+    /// What was sent and what came of it.
+    pub probes: Vec<Probe>,
+    /// What was asserted.
+    pub checks: Vec<Check>,
+    /// What somebody said: measured, not asserted.
+    pub claims: Vec<Claim>,
+}
+
+impl Case {
+    /// Its name in lists and filters, `guide/table::enp0s6`.
+    pub fn id(&self) -> String {
+        format!("{}::{}", self.scenario, self.variant)
+    }
+
+    /// The probe of that id.
+    pub fn probe(&self, id: &str) -> Option<&Probe> {
+        self.probes.iter().find(|probe| probe.id == id)
+    }
+}
+
+/// What a host lacks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missing {
+    /// What it is.
+    pub capability: String,
+    /// The kernel's answer when it was tried.
+    pub reason: String,
+    /// What a user can do.
+    pub remedy: String,
+}
+
+impl From<&lab::Missing> for Missing {
+    fn from(missing: &lab::Missing) -> Self {
+        Self {
+            capability: missing.capability.name().to_owned(),
+            reason: missing.reason.clone(),
+            remedy: missing.capability.remedy().to_owned(),
+        }
+    }
+}
+
+/// A part of a case's time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Phase {
+    /// What was done.
+    pub name: String,
+    /// Microseconds.
+    pub us: u64,
+}
+
+/// What Helm says to the values.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Helm {
+    /// Whether it takes them.
+    pub accepted: bool,
+    /// Why not.
+    pub reason: Option<String>,
+    /// Values that were read but mean nothing to the engine, dotted paths.
+    pub not_modelled: Vec<String>,
+    /// Values the chart doesn't know, with a suggestion where one is near.
+    pub unknown: Vec<String>,
+}
+
+/// What a node's agent decided. Of an agent that died, only `agent` is there.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Node {
+    /// `running`, or what it died of.
+    pub agent: String,
+    /// CiliumNode's address, the peers' tunnel endpoint.
+    pub node_ip: Option<String>,
+    /// The selected devices, in link order.
+    pub devices: Vec<String>,
+    /// The direct routing device.
+    pub direct_routing_device: Option<String>,
+    /// MTU of the pods in bytes.
+    pub pod_mtu: Option<u32>,
+    /// Devices left out, with Cilium's reason.
+    pub not_selected: IndexMap<String, String>,
+    /// The device that pods' packets are bound to without a lookup, where there is one.
+    pub skip_fib: Option<String>,
+    /// `bpf` or `legacy`.
+    pub host_routing: Option<String>,
+    /// As `cilium status` words it.
+    pub masquerade: Option<String>,
+    /// The source that packets masqueraded on a device get, by device.
+    pub masquerade_sources: IndexMap<String, String>,
+    /// Addresses on which NodePort services answer, by device.
+    pub nodeport_addresses: IndexMap<String, Vec<String>>,
+    /// Each decision's rule.
+    pub because: Vec<Because>,
+}
+
+/// A decision's rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Because {
+    /// What was decided.
+    pub decision: String,
+    /// The outcome and its reason.
+    pub says: String,
+    /// Cilium's file and version, or the guide's section.
+    pub source: String,
+}
+
+impl Node {
+    /// From an agent's decisions.
+    pub fn of(agent: &Agent) -> Self {
+        let decisions = match agent {
+            Agent::Running(decisions) => decisions,
+            Agent::Fatal(error) => return Self { agent: error.clone(), ..Self::default() },
+        };
+        let text = |fact| verdict::measured(fact, decisions).as_str().map(str::to_owned);
+        let devices = &decisions.devices;
+        Self {
+            agent: "running".to_owned(),
+            node_ip: Some(decisions.node_ip.to_string()),
+            devices: devices.iter().map(|device| device.name.clone()).collect(),
+            direct_routing_device: decisions.direct_routing_device.clone(),
+            pod_mtu: Some(decisions.pod_mtu),
+            not_selected: decisions.not_selected.iter().map(|d| (d.name.clone(), d.reason.clone())).collect(),
+            skip_fib: decisions.skip_fib.clone(),
+            host_routing: text(NodeFact::HostRouting),
+            masquerade: text(NodeFact::Masquerade),
+            masquerade_sources: devices
+                .iter()
+                .filter_map(|device| Some((device.name.clone(), device.masquerade_source?.to_string())))
+                .collect(),
+            nodeport_addresses: devices
+                .iter()
+                .map(|device| {
+                    (device.name.clone(), device.nodeport_addresses.iter().map(ToString::to_string).collect())
+                })
+                .collect(),
+            because: decisions
+                .because
+                .iter()
+                .map(|rule| Because {
+                    decision: rule.decision.clone(),
+                    says: rule.says.clone(),
+                    source: rule.source.clone(),
+                })
+                .collect(),
+        }
+    }
+}
+
+/// CoreDNS in the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dns {
+    /// Replicas there should be.
+    pub replicas: u32,
+    /// Replicas that are ready.
+    pub ready: u32,
+    /// Restarts of all replicas together.
+    pub restarts: u32,
+    /// Why a replica is not ready, by replica.
+    pub not_ready: BTreeMap<String, String>,
+    /// What replicas logged of the last query their upstream didn't answer, by replica.
+    pub upstream_failures: BTreeMap<String, String>,
+}
+
+/// How one node of the overlay reaches another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverlayPath {
+    /// From this node.
+    pub from: String,
+    /// To that one.
+    pub to: String,
+    /// `direct 168.107.2.61:41641` or `relayed …`.
+    pub path: String,
+}
+
+/// Packets that a drop rule counted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drops {
+    /// Where the rule is, `vcn a`.
+    pub namespace: String,
+    /// Its name.
+    pub rule: String,
+    /// How many packets.
+    pub packets: u64,
+}
+
+/// A probe and what came of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Probe {
+    /// Its name in the scenario.
+    pub id: String,
+    /// `icmp`, `udp`, `tcp`, `dns`, `http` or `https`.
+    pub kind: String,
+    /// From where.
+    pub from: String,
+    /// To where; of DNS the name asked for, of HTTP the URL.
+    pub to: String,
+    /// What came back; null where it was not sent.
+    pub outcome: Option<OutcomeKind>,
+    /// The same in a scenario's words: `works`, `silence`, `NXDOMAIN`, `HTTP 503`.
+    pub outcome_text: Option<String>,
+    /// The source address the far end saw, where it told.
+    pub source_seen: Option<String>,
+    /// From the first packet to the answer, in microseconds.
+    pub rtt_us: Option<u64>,
+    /// What was answered: addresses of a name, a body.
+    pub answer: Option<String>,
+    /// HTTP status code.
+    pub status: Option<u16>,
+    /// How far it got: `resolve`, `connect`, `handshake`, `exchange`.
+    pub stage: Option<String>,
+    /// Where it died, where that was witnessed.
+    pub death: Option<Death>,
+    /// The evidence in words.
+    pub detail: String,
+    /// What the expectations of it came to; null where there are none.
+    pub verdict: Option<Verdict>,
+}
+
+/// Where a packet died, as witnessed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Death {
+    /// The namespace.
+    pub at: String,
+    /// The interface, where known.
+    pub interface: Option<String>,
+    /// Why.
+    pub cause: String,
+    /// What was seen.
+    pub detail: String,
+}
+
+/// An expectation and what it came to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Check {
+    /// What it is about: a probe's id, `node-ip`, `dns-ready` …
+    pub id: String,
+    /// The node, of a node's decision.
+    pub node: Option<String>,
+    /// Its line in the scenario's file.
+    pub line: u32,
+    /// What must be.
+    pub expected: Value,
+    /// What is.
+    pub measured: Value,
+    /// Whether they agree.
+    pub verdict: Verdict,
+    /// The evidence, where they don't.
+    pub message: String,
+}
+
+/// A claim and what it came to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Claim {
+    /// Who said it.
+    pub by: String,
+    /// What it is about.
+    pub id: String,
+    /// The node, of a node's decision.
+    pub node: Option<String>,
+    /// Its line in the scenario's file.
+    pub line: u32,
+    /// What was said.
+    pub said: Value,
+    /// What is.
+    pub measured: Value,
+    /// Whether it holds; null where that can't be said.
+    pub held: Option<bool>,
+    /// The evidence, where it doesn't hold.
+    pub message: String,
+}
+
+impl From<&CaseResult> for Case {
+    fn from(result: &CaseResult) -> Self {
+        let case = &*result.case;
+        let observed = result.observed.as_ref();
+        let checks: Vec<_> = result
+            .checks
+            .iter()
+            .map(|check| Check {
+                id: check.subject.id().to_owned(),
+                node: check.subject.node().map(str::to_owned),
+                line: check.line,
+                expected: check.expected.clone(),
+                measured: check.measured.clone(),
+                verdict: check.verdict,
+                message: check.message.clone(),
+            })
+            .collect();
+        let claims = result.claims.iter().map(|claim| Claim {
+            by: claim.by.clone(),
+            id: claim.subject.id().to_owned(),
+            node: claim.subject.node().map(str::to_owned),
+            line: claim.line,
+            said: claim.said.clone(),
+            measured: claim.measured.clone(),
+            held: claim.held,
+            message: claim.message.clone(),
+        });
+        Self {
+            scenario: case.scenario.clone(),
+            variant: case.variant.clone(),
+            file: case.file.display().to_string(),
+            engine: result.engine.to_owned(),
+            decisions: result.provenance,
+            model: case.model.to_string(),
+            cilium: case.version.to_string(),
+            cilium_verified: case.version.checked() == cilium::version::Checked::Measured,
+            verdict: result.verdict,
+            reason: result.reason.clone(),
+            missing: result.missing.as_ref().map(Missing::from),
+            duration_ms: milliseconds(result.duration),
+            phases: observed.map(phases).unwrap_or_default(),
+            helm: observed.map(helm),
+            nodes: observed
+                .iter()
+                .flat_map(|o| &o.nodes)
+                .map(|(name, agent)| (name.clone(), Node::of(agent)))
+                .collect(),
+            dns: observed.filter(|observed| observed.helm.is_ok()).map(|observed| Dns {
+                replicas: observed.dns.replicas,
+                ready: observed.dns.ready,
+                restarts: observed.dns.restarts,
+                not_ready: observed.dns.not_ready.clone(),
+                upstream_failures: observed.dns.upstream_failures.clone(),
+            }),
+            overlay_paths: observed
+                .iter()
+                .flat_map(|observed| &observed.overlay_paths)
+                .map(|(from, to, path)| OverlayPath { from: from.clone(), to: to.clone(), path: path.clone() })
+                .collect(),
+            drops: observed
+                .iter()
+                .flat_map(|observed| &observed.drops)
+                .map(|(namespace, rule, packets)| Drops {
+                    namespace: namespace.clone(),
+                    rule: rule.clone(),
+                    packets: *packets,
+                })
+                .collect(),
+            doubts: observed.map(|observed| observed.doubts.clone()).unwrap_or_default(),
+            probes: observed.map(|observed| probes(case, observed, &checks)).unwrap_or_default(),
+            checks,
+            claims: claims.collect(),
+        }
+    }
+}
+
+/// Whole milliseconds of a time.
+pub fn milliseconds(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn microseconds(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn phases(observed: &Observed) -> Vec<Phase> {
+    observed.phases.iter().map(|(name, time)| Phase { name: (*name).to_owned(), us: microseconds(*time) }).collect()
+}
+
+fn helm(observed: &Observed) -> Helm {
+    Helm {
+        accepted: observed.helm.is_ok(),
+        reason: observed.helm.as_ref().err().cloned(),
+        not_modelled: observed.values_not_modelled.clone(),
+        unknown: observed.values_unknown.clone(),
+    }
+}
+
+fn probes(case: &Subject, observed: &Observed, checks: &[Check]) -> Vec<Probe> {
+    case.probes
+        .iter()
+        .map(|spec| {
+            let evidence = observed.probes.iter().find(|(id, _)| *id == spec.id).map(|(_, evidence)| evidence);
+            let about = |check: &&Check| check.id == spec.id && check.node.is_none();
+            let kind: &ProbeKind = &spec.kind;
+            Probe {
+                id: spec.id.clone(),
+                kind: kind.name().to_owned(),
+                from: spec.from.to_string(),
+                to: kind.target(),
+                outcome: evidence.map(|evidence| evidence.outcome.kind()),
+                outcome_text: evidence.map(verdict::outcome_word),
+                source_seen: evidence.and_then(|evidence| evidence.source_seen).map(|seen| seen.to_string()),
+                rtt_us: evidence.and_then(|evidence| evidence.rtt).map(microseconds),
+                answer: evidence.and_then(|evidence| evidence.answer.clone()),
+                status: evidence.and_then(|evidence| evidence.status),
+                stage: evidence.and_then(stage),
+                death: evidence.and_then(death),
+                detail: evidence.map(|evidence| evidence.detail.clone()).unwrap_or_default(),
+                verdict: checks.iter().filter(about).map(|check| check.verdict).max(),
+            }
+        })
+        .collect()
+}
+
+fn stage(evidence: &Evidence) -> Option<String> {
+    serde_json::to_value(evidence.stage).ok()?.as_str().map(str::to_owned)
+}
+
+fn death(evidence: &Evidence) -> Option<Death> {
+    let Some(Silence::Death(death)) = &evidence.silence else { return None };
+    Some(Death {
+        at: death.namespace.clone(),
+        interface: death.interface.clone(),
+        cause: death.cause.to_string(),
+        detail: death.detail.clone(),
+    })
+}

@@ -1,0 +1,211 @@
+//! Runs cases, several at a time, and tells of it in events. Who reads them is not its business.
+//!
+//! A case runs once. One that would pass the second time is a flaky one, and its first result is the result.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::{Id, JoinSet};
+
+use crate::case::Case;
+use crate::exit;
+use crate::observed::{Engine, EngineError};
+use crate::verdict::{CaseResult, Summary, judge};
+
+/// Something that happened in a run.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// It begins, with these cases.
+    RunStarted {
+        /// In the order of the files; numbers in later events are indices into it.
+        cases: Vec<Arc<Case>>,
+        /// How many run at a time.
+        jobs: usize,
+    },
+    /// A case begins.
+    CaseStarted {
+        /// Its number.
+        index: usize,
+    },
+    /// A case has come to an end.
+    CaseFinished {
+        /// Its number.
+        index: usize,
+        /// What it came to.
+        result: Arc<CaseResult>,
+    },
+    /// All are done, or the run was interrupted.
+    RunFinished(Box<RunFinished>),
+}
+
+/// The end of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunFinished {
+    /// How many cases came to what.
+    pub summary: Summary,
+    /// How many never finished, since the run was interrupted.
+    pub not_finished: usize,
+    /// What interrupted it.
+    pub interrupted: Option<Interrupt>,
+    /// From beginning to end.
+    pub duration: std::time::Duration,
+}
+
+impl RunFinished {
+    /// The code the program ends with.
+    pub fn exit_code(&self) -> u8 {
+        match self.interrupted {
+            Some(Interrupt::Int) => exit::INTERRUPTED,
+            Some(Interrupt::Term) => exit::TERMINATED,
+            None => exit::of_run(&self.summary),
+        }
+    }
+}
+
+/// What ends a run before its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interrupt {
+    /// SIGINT, by Ctrl-C.
+    Int,
+    /// SIGTERM.
+    Term,
+}
+
+impl Interrupt {
+    /// The signal's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Int => "SIGINT",
+            Self::Term => "SIGTERM",
+        }
+    }
+}
+
+/// Catches the signals that end a run.
+#[derive(Debug)]
+pub struct Interrupts {
+    int: Signal,
+    term: Signal,
+}
+
+impl Interrupts {
+    /// From now on they don't end the process. Needs a runtime.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub fn catch() -> std::io::Result<Self> {
+        Ok(Self { int: signal(SignalKind::interrupt())?, term: signal(SignalKind::terminate())? })
+    }
+
+    /// Waits for one.
+    pub async fn next(&mut self) -> Interrupt {
+        tokio::select! {
+            _ = self.int.recv() => Interrupt::Int,
+            _ = self.term.recv() => Interrupt::Term,
+        }
+    }
+}
+
+/// Reads a run's events.
+pub trait Reporter {
+    /// Takes note of one. Called on one task, in order, so it must not wait.
+    ///
+    /// # Errors
+    /// Whatever it writes to can't be written to.
+    fn event(&mut self, event: &Event) -> std::io::Result<()>;
+}
+
+/// How many cases run at a time where nobody says. Cases wait most of their time, for ARP and for answers that don't
+/// come, but building and handshakes keep a processor busy: two for each was the best of what was measured.
+pub fn default_jobs() -> usize {
+    2 * std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// Runs every case on `engine`, `jobs` at a time, until all are done or `interrupt` comes. What still runs then is
+/// dropped: labs vanish with their futures.
+///
+/// A panic in a case is that case's error; the others go on.
+///
+/// # Errors
+/// A reporter can't write. The run ends there.
+pub async fn run(
+    cases: Vec<Arc<Case>>,
+    engine: Arc<dyn Engine>,
+    jobs: usize,
+    reporters: &mut [Box<dyn Reporter + '_>],
+    interrupt: impl Future<Output = Interrupt>,
+) -> std::io::Result<RunFinished> {
+    let began = Instant::now();
+    let mut tell = |event: Event| reporters.iter_mut().try_for_each(|reporter| reporter.event(&event));
+    let jobs = jobs.max(1);
+    tell(Event::RunStarted { cases: cases.clone(), jobs })?;
+
+    let mut summary = Summary::default();
+    let mut interrupted = None;
+    let mut waiting = cases.iter().cloned().enumerate();
+    let mut running: JoinSet<CaseResult> = JoinSet::new();
+    let mut known: Vec<(Id, usize, Instant)> = Vec::new();
+    let mut finished = 0;
+    tokio::pin!(interrupt);
+    loop {
+        while running.len() < jobs
+            && let Some((index, case)) = waiting.next()
+        {
+            tell(Event::CaseStarted { index })?;
+            let engine = Arc::clone(&engine);
+            let task = running.spawn(async move { one(&*engine, case).await });
+            known.push((task.id(), index, Instant::now()));
+        }
+        let joined = tokio::select! {
+            // An interrupt counts more than a result that came with it.
+            biased;
+            signal = &mut interrupt => {
+                interrupted = Some(signal);
+                running.shutdown().await;
+                break;
+            }
+            joined = running.join_next_with_id() => joined,
+        };
+        let Some(joined) = joined else { break };
+        let id = match &joined {
+            Ok((id, _)) => *id,
+            Err(error) => error.id(),
+        };
+        let at = known.iter().position(|(known, ..)| *known == id).expect("every task was noted when it was started");
+        let (_, index, started) = known.swap_remove(at);
+        let result = match joined {
+            Ok((_, result)) => result,
+            Err(error) => {
+                let reason = panic_message(error);
+                let failed = EngineError::Failed { step: "run the case".to_owned(), reason };
+                let case = Arc::clone(&cases[index]);
+                judge(case, engine.name(), engine.provenance(), started.elapsed(), Err(failed))
+            }
+        };
+        finished += 1;
+        summary.add(result.verdict, result.claims.iter().map(|claim| claim.held));
+        tell(Event::CaseFinished { index, result: Arc::new(result) })?;
+    }
+    let end = RunFinished { summary, not_finished: cases.len() - finished, interrupted, duration: began.elapsed() };
+    tell(Event::RunFinished(Box::new(end.clone())))?;
+    Ok(end)
+}
+
+/// Runs one case and judges what came of it.
+pub async fn one(engine: &dyn Engine, case: Arc<Case>) -> CaseResult {
+    let began = Instant::now();
+    let outcome = engine.run(&case).await;
+    judge(case, engine.name(), engine.provenance(), began.elapsed(), outcome)
+}
+
+fn panic_message(error: tokio::task::JoinError) -> String {
+    match error.try_into_panic() {
+        Ok(payload) => {
+            let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
+            format!("panicked: {}", text.unwrap_or_else(|| "without a message".to_owned()))
+        }
+        Err(error) => error.to_string(),
+    }
+}

@@ -1,0 +1,512 @@
+//! From evidence to verdicts. Pure: the same case and the same evidence always come to the same.
+//!
+//! A check whose evidence is missing or doubtful is inconclusive, never passed and never failed. Silence in particular
+//! needs an observer without gaps: where frames were lost, only an answer that came proves anything.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use probe::Evidence;
+use probe::evidence::{Outcome, OutcomeKind};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use cilium::Decisions;
+use cilium::decisions::HostRouting;
+
+use crate::case::{Case, Expected, ExpectedOutcome, ExpectedProbe, NodeFact, ProbeKind, Subject};
+use crate::observed::{Agent, EngineError, Observed};
+
+/// What a check, a probe or a whole case comes to. The worst of its parts is the whole's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// It is as it must be.
+    Pass,
+    /// It was not tried: the host lacks what it needs, or the engine can't.
+    Skip,
+    /// The evidence is missing, doubtful or contradicts itself.
+    Inconclusive,
+    /// It is not as it must be.
+    Fail,
+    /// The harness failed.
+    Error,
+}
+
+impl Verdict {
+    /// Its name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Skip => "skip",
+            Self::Inconclusive => "inconclusive",
+            Self::Fail => "fail",
+            Self::Error => "error",
+        }
+    }
+}
+
+impl std::fmt::Display for Verdict {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.pad(self.name())
+    }
+}
+
+/// Where what an engine says comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Provenance {
+    /// Cilium's decisions are a model's; the kernel that carries them out is real.
+    #[default]
+    Model,
+    /// Cilium itself.
+    Real,
+    /// Nobody: a stand-in for tests. It yields no pass.
+    Stub,
+}
+
+/// What a case came to.
+#[derive(Debug)]
+pub struct CaseResult {
+    /// The case.
+    pub case: Arc<Case>,
+    /// The engine that ran it.
+    pub engine: &'static str,
+    /// Where Cilium's decisions came from.
+    pub provenance: Provenance,
+    /// The worst of its checks, or what kept it from being checked.
+    pub verdict: Verdict,
+    /// Why it was skipped, erred or is inconclusive as a whole.
+    pub reason: Option<String>,
+    /// What the host lacks, where that is why.
+    pub missing: Option<lab::Missing>,
+    /// From nothing to nothing.
+    pub duration: Duration,
+    /// Each expectation, in the file's order. Empty where nothing was observed.
+    pub checks: Vec<CheckResult>,
+    /// Each claim, in the file's order.
+    pub claims: Vec<ClaimResult>,
+    /// The evidence.
+    pub observed: Option<Observed>,
+}
+
+/// What an expectation came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CheckResult {
+    /// What it is about.
+    pub subject: Subject,
+    /// Its line in the scenario's file.
+    pub line: u32,
+    /// What must be: a phrase for a probe, else a value.
+    pub expected: Value,
+    /// What is, in the same terms; null where the evidence is missing.
+    pub measured: Value,
+    /// Whether they agree.
+    pub verdict: Verdict,
+    /// Why they don't, or why that can't be said: the evidence in words. Empty for a pass.
+    pub message: String,
+}
+
+/// What a claim came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClaimResult {
+    /// Who said it.
+    pub by: String,
+    /// What it is about.
+    pub subject: Subject,
+    /// Its line in the scenario's file.
+    pub line: u32,
+    /// What was said.
+    pub said: Value,
+    /// What is.
+    pub measured: Value,
+    /// Whether it holds; `None` where the evidence is missing or doubtful.
+    pub held: Option<bool>,
+    /// The evidence in words, where it doesn't hold.
+    pub message: String,
+}
+
+/// How many cases came to what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Summary {
+    /// Cases in which all asserted holds.
+    pub pass: usize,
+    /// Cases in which something asserted doesn't hold.
+    pub fail: usize,
+    /// Cases in which the harness failed.
+    pub error: usize,
+    /// Cases that were not tried.
+    pub skip: usize,
+    /// Cases without proof either way.
+    pub inconclusive: usize,
+    /// Claims that hold.
+    pub claims_held: usize,
+    /// Claims that don't.
+    pub claims_refuted: usize,
+}
+
+impl Summary {
+    /// Counts one more.
+    pub fn add(&mut self, verdict: Verdict, held: impl IntoIterator<Item = Option<bool>>) {
+        *match verdict {
+            Verdict::Pass => &mut self.pass,
+            Verdict::Fail => &mut self.fail,
+            Verdict::Error => &mut self.error,
+            Verdict::Skip => &mut self.skip,
+            Verdict::Inconclusive => &mut self.inconclusive,
+        } += 1;
+        for held in held {
+            self.claims_held += usize::from(held == Some(true));
+            self.claims_refuted += usize::from(held == Some(false));
+        }
+    }
+
+    /// All cases.
+    pub fn cases(&self) -> usize {
+        self.pass + self.fail + self.error + self.skip + self.inconclusive
+    }
+}
+
+/// Judges what an engine brought to light about a case.
+pub fn judge(
+    case: Arc<Case>,
+    engine: &'static str,
+    provenance: Provenance,
+    duration: Duration,
+    outcome: Result<Observed, EngineError>,
+) -> CaseResult {
+    let not_run = |case, verdict, reason: String, missing| CaseResult {
+        case,
+        engine,
+        provenance,
+        verdict,
+        reason: Some(reason),
+        missing,
+        duration,
+        checks: Vec::new(),
+        claims: Vec::new(),
+        observed: None,
+    };
+    let observed = match outcome {
+        Ok(observed) => observed,
+        Err(EngineError::Missing(missing)) => {
+            return not_run(case, Verdict::Skip, missing.to_string(), Some(missing));
+        }
+        Err(error @ EngineError::Unsupported { .. }) => return not_run(case, Verdict::Skip, error.to_string(), None),
+        Err(error @ EngineError::Failed { .. }) => return not_run(case, Verdict::Error, error.to_string(), None),
+    };
+    let checks: Vec<_> = case
+        .expectations
+        .iter()
+        .map(|check| {
+            let finding = compare(&case, &observed, &check.subject, &check.expected);
+            CheckResult {
+                subject: check.subject.clone(),
+                line: check.line,
+                expected: check.expected.to_value(),
+                measured: finding.measured,
+                verdict: match (finding.holds, provenance) {
+                    (Some(true), Provenance::Stub) => Verdict::Inconclusive,
+                    (Some(true), _) => Verdict::Pass,
+                    (Some(false), _) => Verdict::Fail,
+                    (None, _) => Verdict::Inconclusive,
+                },
+                message: finding.message,
+            }
+        })
+        .collect();
+    let claims = case
+        .claims
+        .iter()
+        .map(|claim| {
+            let finding = compare(&case, &observed, &claim.subject, &claim.said);
+            ClaimResult {
+                by: claim.by.clone(),
+                subject: claim.subject.clone(),
+                line: claim.line,
+                said: claim.said.to_value(),
+                measured: finding.measured,
+                held: finding.holds,
+                message: finding.message,
+            }
+        })
+        .collect();
+    let verdict = checks.iter().map(|check| check.verdict).max().unwrap_or(Verdict::Pass);
+    let reason = (!observed.doubts.is_empty()).then(|| observed.doubts.join("; "));
+    CaseResult {
+        case,
+        engine,
+        provenance,
+        verdict,
+        reason,
+        missing: None,
+        duration,
+        checks,
+        claims,
+        observed: Some(observed),
+    }
+}
+
+/// What comparing one subject with what was expected of it came to.
+struct Finding {
+    measured: Value,
+    holds: Option<bool>,
+    message: String,
+}
+
+impl Finding {
+    fn missing(message: impl Into<String>) -> Self {
+        Self { measured: Value::Null, holds: None, message: message.into() }
+    }
+
+    fn of(measured: Value, holds: bool, message: impl FnOnce() -> String) -> Self {
+        let message = if holds { String::new() } else { message() };
+        Self { measured, holds: Some(holds), message }
+    }
+}
+
+fn compare(case: &Case, observed: &Observed, subject: &Subject, expected: &Expected) -> Finding {
+    match (subject, expected) {
+        (Subject::Probe(id), Expected::Probe(expected)) => compare_probe(case, observed, id, expected),
+        (Subject::Node { node, fact }, Expected::Value(expected)) => compare_node(observed, node, *fact, expected),
+        (Subject::Helm, Expected::Value(expected)) => {
+            let (word, reason) = match &observed.helm {
+                Ok(()) => ("accepted", String::new()),
+                Err(reason) => ("refused", reason.clone()),
+            };
+            // What Helm said may be asked for too, by a part of its words.
+            let asked = expected.as_str().unwrap_or_default();
+            let holds = asked == word || (!asked.is_empty() && reason.contains(asked));
+            Finding::of(json!(word), holds, || match reason.is_empty() {
+                true => "Helm takes the values".to_owned(),
+                false => format!("Helm refuses the values: {reason}"),
+            })
+        }
+        (Subject::DnsReady | Subject::DnsRestarts, Expected::Value(expected)) => {
+            if let Err(reason) = &observed.helm {
+                return Finding::missing(not_installed(reason));
+            }
+            if let Some(died) = died(observed) {
+                return Finding::missing(died);
+            }
+            let dns = &observed.dns;
+            let measured = if *subject == Subject::DnsReady { dns.ready } else { dns.restarts };
+            Finding::of(json!(measured), loosely_equal(&json!(measured), expected), || {
+                let reasons: Vec<_> = dns.not_ready.iter().map(|(name, why)| format!("{name}: {why}")).collect();
+                match reasons.is_empty() {
+                    true => format!("{} of {} replicas ready, {} restarts", dns.ready, dns.replicas, dns.restarts),
+                    false => reasons.join("; "),
+                }
+            })
+        }
+        // The scenario's reader gives a probe a probe's expectation and everything else a value.
+        (Subject::Probe(_), Expected::Value(_)) | (_, Expected::Probe(_)) => {
+            Finding::missing("the expectation doesn't fit what it is about")
+        }
+    }
+}
+
+/// Without every agent there is no cluster to probe.
+fn died(observed: &Observed) -> Option<String> {
+    observed.nodes.iter().find_map(|(node, agent)| match agent {
+        Agent::Fatal(error) => Some(format!("the agent of {node} died: {error}")),
+        Agent::Running(_) => None,
+    })
+}
+
+fn not_installed(reason: &str) -> String {
+    format!("nothing was installed: Helm refuses the values: {reason}")
+}
+
+/// How a probe's outcome is called where expectations are: [`ExpectedOutcome`]'s words, and the evidence's own for what
+/// has none.
+pub fn outcome_word(evidence: &Evidence) -> String {
+    match (&evidence.outcome, evidence.status) {
+        (Outcome::Reply, Some(status)) if status >= 400 => format!("HTTP {status}"),
+        (Outcome::Reply, _) => "works".to_owned(),
+        (Outcome::DnsFailure(failure), _) => failure.to_string(),
+        (outcome, _) => outcome.kind().name().to_owned(),
+    }
+}
+
+fn compare_probe(case: &Case, observed: &Observed, id: &str, expected: &ExpectedProbe) -> Finding {
+    let Some((_, evidence)) = observed.probes.iter().find(|(probe, _)| probe == id) else {
+        return Finding::missing(match &observed.helm {
+            Err(reason) => not_installed(reason),
+            Ok(()) => match died(observed) {
+                Some(died) => format!("{id} was not sent: {died}"),
+                None => format!("{id} was not sent"),
+            },
+        });
+    };
+    let word = outcome_word(evidence);
+    if evidence.outcome.kind() == OutcomeKind::NotPossible {
+        return Finding {
+            measured: json!(word),
+            holds: None,
+            message: format!("{id} could not be sent: {}", evidence.detail),
+        };
+    }
+    let answered = word == "works";
+    let outcome_holds = match expected.outcome {
+        ExpectedOutcome::Works => answered,
+        ExpectedOutcome::Fails => !answered,
+        ExpectedOutcome::Silence => evidence.outcome.kind() == OutcomeKind::Silence,
+        ExpectedOutcome::Refused => evidence.outcome.kind() == OutcomeKind::Refused,
+        ExpectedOutcome::Unreachable => evidence.outcome.kind() == OutcomeKind::Unreachable,
+        ExpectedOutcome::TooBig => evidence.outcome.kind() == OutcomeKind::TooBig,
+    };
+    let mut measured = word;
+    let mut holds = Some(outcome_holds);
+    let mut untold = None;
+    let mut add = |name: &str, value: Option<String>, agrees: bool| match value {
+        Some(value) => {
+            measured.push_str(&format!(", {name} {value}"));
+            holds = holds.map(|holds| holds && agrees);
+        }
+        // What wasn't told can't be judged, unless the outcome has decided already.
+        None if outcome_holds => untold = Some(format!("the evidence doesn't tell the {name}")),
+        None => {}
+    };
+    if let Some(source) = expected.source {
+        add("source", evidence.source_seen.map(|seen| seen.to_string()), evidence.source_seen == Some(source));
+    }
+    if let Some(wanted) = &expected.answer {
+        let is_dns = case.probes.iter().any(|probe| probe.id == id && matches!(probe.kind, ProbeKind::Dns { .. }));
+        let agrees = evidence.answer.as_ref().is_some_and(|answer| match is_dns {
+            true => answer.split(", ").any(|address| address == wanted),
+            false => answer.contains(wanted.as_str()),
+        });
+        add("answer", evidence.answer.as_deref().map(excerpt), agrees);
+    }
+    if let Some(wanted) = expected.mtu {
+        let mtu = match evidence.outcome {
+            Outcome::TooBig { mtu, .. } => Some(mtu),
+            _ => None,
+        };
+        add("mtu", mtu.map(|mtu| mtu.to_string()), mtu == Some(wanted));
+    }
+    let measured = Value::String(measured);
+    let told = || {
+        let mut words = evidence.detail.clone();
+        if let Some(silence) = &evidence.silence {
+            words = if words.is_empty() { silence.to_string() } else { format!("{words}; {silence}") };
+        }
+        words
+    };
+    if let Some(untold) = untold {
+        return Finding { measured, holds: None, message: untold };
+    }
+    if !answered && !observed.doubts.is_empty() {
+        let message = format!("no answer came, but the evidence is doubtful: {}", observed.doubts.join("; "));
+        return Finding { measured, holds: None, message };
+    }
+    match holds {
+        Some(holds) => Finding::of(measured, holds, told),
+        None => Finding::missing("no verdict"),
+    }
+}
+
+/// The first line of an answer, shortened: bodies can be long.
+fn excerpt(answer: &str) -> String {
+    const SHOWN: usize = 60;
+    let line = answer.lines().next().unwrap_or_default();
+    match line.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line.to_owned(),
+    }
+}
+
+fn compare_node(observed: &Observed, node: &str, fact: NodeFact, expected: &Value) -> Finding {
+    let agent = observed.nodes.iter().find(|(name, _)| name == node).map(|(_, agent)| agent);
+    let decisions = match (agent, &observed.helm) {
+        (Some(Agent::Running(decisions)), _) => decisions,
+        (Some(Agent::Fatal(error)), _) if fact == NodeFact::Agent => {
+            let holds = expected.as_str().is_some_and(|asked| asked == "fatal" || error.contains(asked));
+            return Finding::of(json!(error), holds, || format!("the agent of {node} died: {error}"));
+        }
+        (Some(Agent::Fatal(error)), _) => {
+            return Finding::missing(format!("the agent of {node} died: {error}"));
+        }
+        (None, Err(reason)) => return Finding::missing(not_installed(reason)),
+        (None, Ok(())) => return Finding::missing(format!("no agent was seen on {node}")),
+    };
+    let measured = measured_for(fact, decisions, expected);
+    let holds = match fact {
+        NodeFact::NotSelected => contains_reasons(&measured, expected),
+        _ => loosely_equal(&measured, expected),
+    };
+    let because = || {
+        let about = |rule: &&cilium::decisions::Because| rule.decision == fact.name();
+        match decisions.because.iter().find(about) {
+            Some(rule) => format!("{} ({})", rule.says, rule.source),
+            None => String::new(),
+        }
+    };
+    Finding::of(measured, holds, because)
+}
+
+/// A decision as reports give it.
+pub fn measured(fact: NodeFact, decisions: &Decisions) -> Value {
+    match fact {
+        NodeFact::Agent => json!("running"),
+        NodeFact::NodeIp => json!(decisions.node_ip),
+        NodeFact::Devices => decisions.devices.iter().map(|device| device.name.as_str()).collect(),
+        NodeFact::NotSelected => {
+            let reasons = decisions.not_selected.iter().map(|device| (device.name.clone(), json!(device.reason)));
+            Value::Object(reasons.collect())
+        }
+        NodeFact::DirectRoutingDevice => json!(decisions.direct_routing_device),
+        NodeFact::SkipFib => json!(decisions.skip_fib.is_some()),
+        NodeFact::HostRouting => match decisions.host_routing {
+            HostRouting::Bpf => json!("bpf"),
+            HostRouting::Legacy => json!("legacy"),
+        },
+        NodeFact::Masquerade => json!(decisions.masquerading()),
+        NodeFact::PodMtu => json!(decisions.pod_mtu),
+        NodeFact::NodePortAddresses => decisions
+            .devices
+            .iter()
+            .flat_map(|device| &device.nodeport_addresses)
+            .map(|address| json!(address))
+            .collect(),
+    }
+}
+
+/// The same in the shape that was asked for, where there are two.
+fn measured_for(fact: NodeFact, decisions: &Decisions, expected: &Value) -> Value {
+    match (fact, expected) {
+        (NodeFact::SkipFib, Value::String(_)) => json!(decisions.skip_fib),
+        (NodeFact::NodePortAddresses, Value::Object(_)) => nodeport_by_device(decisions),
+        _ => measured(fact, decisions),
+    }
+}
+
+/// Addresses on which NodePort services answer, by device.
+pub fn nodeport_by_device(decisions: &Decisions) -> Value {
+    let devices = decisions.devices.iter();
+    Value::Object(devices.map(|device| (device.name.clone(), json!(device.nodeport_addresses))).collect())
+}
+
+/// Equal, or a lone value where a list of one is: `devices: enp0s6`.
+fn loosely_equal(measured: &Value, expected: &Value) -> bool {
+    match (measured, expected) {
+        (Value::Array(list), Value::String(_)) => matches!(list.as_slice(), [only] if only == expected),
+        (Value::Null, Value::String(word)) => word == "none",
+        _ => measured == expected,
+    }
+}
+
+fn contains_reasons(measured: &Value, expected: &Value) -> bool {
+    let none = Map::new();
+    let measured = measured.as_object().unwrap_or(&none);
+    match expected {
+        Value::Object(expected) => expected.iter().all(|(device, part)| {
+            let reason = measured.get(device).and_then(Value::as_str);
+            reason.is_some_and(|reason| reason.contains(part.as_str().unwrap_or_default()))
+        }),
+        // Only the names.
+        Value::Array(names) => names.iter().all(|name| name.as_str().is_some_and(|name| measured.contains_key(name))),
+        _ => false,
+    }
+}
