@@ -1,0 +1,3 @@
+//! Engines: who puts a cluster on the network. A folder each.
+
+pub mod netns;

@@ -1,0 +1,195 @@
+//! The `netns` engine: nodes and pods in namespaces; Cilium's decisions by a model, carried out by the kernel.
+//!
+//! [`agents`] decides, [`datapath`] and [`firewall`] carry it out, [`pod`] and [`workload`] are what runs, [`cluster`]
+//! puts it together and [`send`] probes it. What comes of a packet is the kernel's doing alone.
+
+pub mod agents;
+mod cluster;
+mod datapath;
+mod firewall;
+pub mod inputs;
+mod pod;
+mod send;
+mod workload;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cilium::inputs::NodeInputs;
+use lab::Lab;
+use probe::capture::Capture;
+use probe::witness::Witness;
+
+use crate::case::Case;
+use crate::observed::{Agent, DnsState, Engine, EngineError, Observed};
+use cluster::{Cluster, Decided};
+use send::Field;
+
+/// The engine. Has no state of its own: each run builds its network and lets it go.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Netns;
+
+impl Engine for Netns {
+    fn name(&self) -> &'static str {
+        "netns"
+    }
+
+    fn run<'a>(&'a self, case: &'a Case) -> Pin<Box<dyn Future<Output = Result<Observed, EngineError>> + Send + 'a>> {
+        Box::pin(run(case))
+    }
+}
+
+/// Measures phases.
+struct Phases {
+    done: Vec<(&'static str, Duration)>,
+    since: Instant,
+}
+
+impl Phases {
+    fn begin() -> Self {
+        Self { done: Vec::new(), since: Instant::now() }
+    }
+
+    fn end(&mut self, name: &'static str) {
+        self.done.push((name, self.since.elapsed()));
+        self.since = Instant::now();
+    }
+}
+
+async fn run(case: &Case) -> Result<Observed, EngineError> {
+    let mut phases = Phases::begin();
+    let installed = match agents::install(case) {
+        Ok(installed) => installed,
+        Err(refusal) => return Ok(refused(refusal)),
+    };
+    let lab = Lab::build(Arc::clone(&case.network)).await?;
+    phases.end("lab");
+
+    let namespaces = lab.namespaces();
+    let capture = Capture::start(&namespaces).map_err(|error| EngineError::failed("start the capture", &error))?;
+    let witness = Witness::new(&capture, &lab.drops);
+    phases.end("capture");
+
+    let nodes = read_inputs(case, &lab)?;
+    let agents = agents::decide(case, &installed.config, &nodes);
+    let running: Vec<_> = nodes
+        .into_iter()
+        .zip(&agents)
+        .filter_map(|(inputs, (name, agent))| {
+            let (namespace, decisions) = (lab.node(name)?.namespace.clone(), agent.as_ref().ok()?.clone());
+            Some(Decided { namespace, inputs, decisions })
+        })
+        .collect();
+    // Without its agent a node has no pods; half a cluster would only measure its other half.
+    let whole = running.len() == agents.len();
+    let nodes = agents
+        .into_iter()
+        .map(|(name, agent)| match agent {
+            Ok(decisions) => (name, Agent::Running(Box::new(decisions))),
+            Err(fatal) => (name, Agent::Fatal(fatal.to_string())),
+        })
+        .collect();
+    phases.end("decide");
+
+    let mut observed = Observed {
+        helm: Ok(()),
+        values_not_modelled: installed.not_modelled,
+        values_unknown: installed.unknown,
+        nodes,
+        dns: DnsState::default(),
+        probes: Vec::new(),
+        overlay_paths: overlay_paths(case, &lab)?,
+        drops: Vec::new(),
+        doubts: Vec::new(),
+        phases: Vec::new(),
+    };
+    if whole {
+        let cluster = Cluster::start(case, &lab, running, &capture).await?;
+        phases.end("cluster");
+        observed.dns = cluster.await_dns(case, &lab, &witness, case.deadline).await?;
+        phases.end("dns ready");
+        let field = Field { case, lab: &lab, cluster: &cluster, capture: &capture, watch: &witness };
+        let probes = case.probes.iter().map(|spec| {
+            let field = &field;
+            async move { Ok::<_, EngineError>((spec.id.clone(), field.send(spec).await?)) }
+        });
+        observed.probes = futures::future::try_join_all(probes).await?;
+        for (replica, failure) in cluster.dns_failures() {
+            observed.dns.upstream_failures.insert(replica, failure);
+        }
+        phases.end("probes");
+    }
+    observed.drops = drops(&lab)?;
+    observed.doubts = doubts(&capture);
+    phases.end("collect");
+    observed.phases = phases.done;
+    Ok(observed)
+}
+
+/// Nothing was installed, so there is nothing else to tell.
+fn refused(refusal: String) -> Observed {
+    Observed {
+        helm: Err(refusal),
+        values_not_modelled: Vec::new(),
+        values_unknown: Vec::new(),
+        nodes: Vec::new(),
+        dns: DnsState::default(),
+        probes: Vec::new(),
+        overlay_paths: Vec::new(),
+        drops: Vec::new(),
+        doubts: Vec::new(),
+        phases: Vec::new(),
+    }
+}
+
+fn read_inputs(case: &Case, lab: &Lab) -> Result<Vec<NodeInputs>, EngineError> {
+    case.network
+        .cluster_nodes()
+        .filter_map(|node| Some((node, lab.node(&node.name)?)))
+        .map(|(node, built)| Ok(inputs::read(case, node, &built.namespace)?))
+        .collect()
+}
+
+fn overlay_paths(case: &Case, lab: &Lab) -> Result<Vec<(String, String, String)>, EngineError> {
+    let Some(overlay) = &lab.overlay else { return Ok(Vec::new()) };
+    let mut paths = Vec::new();
+    for node in &case.network.nodes {
+        for peer in overlay.peers(&node.name)? {
+            let path = match peer.path {
+                lab::overlay::Path::Direct(endpoint) => format!("direct {endpoint}"),
+                lab::overlay::Path::Relayed(endpoint) => format!("relayed {endpoint}"),
+                lab::overlay::Path::None => "none".to_owned(),
+            };
+            paths.push((node.name.clone(), peer.node, path));
+        }
+    }
+    Ok(paths)
+}
+
+/// Rules that dropped anything.
+fn drops(lab: &Lab) -> Result<Vec<(String, String, u64)>, EngineError> {
+    let mut drops = Vec::new();
+    let places = lab.vcns.iter().map(|vcn| &vcn.namespace).chain(lab.nodes.iter().map(|node| &node.namespace));
+    for namespace in places {
+        let counters = namespace.nft_counters()?;
+        let counted = counters.into_iter().filter(|counter| counter.packets > 0);
+        drops.extend(counted.map(|counter| (namespace.name().to_owned(), counter.rule, counter.packets)));
+    }
+    Ok(drops)
+}
+
+fn doubts(capture: &Capture) -> Vec<String> {
+    let losses = capture.losses();
+    losses
+        .packets
+        .iter()
+        .map(|(namespace, lost)| format!("the capture lost {lost} packets in {namespace}"))
+        .chain((losses.drops > 0).then(|| format!("{} reported drops went unheard", losses.drops)))
+        .collect()
+}
+
+/// Runs kernel work that may wait on a thread that may.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+}
