@@ -238,7 +238,15 @@ fn exempt_destinations(values: &Values) -> Result<Vec<Ipv4Net>, ConfigError> {
     Ok(exempt)
 }
 
+/// `path` may be an option that stands for a Helm value, whose path the user knows better.
 fn unreadable(path: &'static str, value: &str, expected: &'static str) -> ConfigError {
+    let path = match path {
+        "auto-direct-node-routes" => "autoDirectNodeRoutes",
+        "enable-endpoint-routes" => "endpointRoutes.enabled",
+        "ipv4-native-routing-cidr" => "ipv4NativeRoutingCIDR",
+        "mtu" => "MTU",
+        other => other,
+    };
     ConfigError::Unreadable { path, value: value.to_owned(), expected }
 }
 

@@ -97,7 +97,9 @@ fn wrong_types_name_the_path() {
         (json!({"MTU": -1}), "MTU: expected a whole number, found the number -1"),
         (json!({"kubeProxyReplacement": 1}), "kubeProxyReplacement: expected true, false or text, found the number 1"),
         (json!({"routingMode": "tunel"}), "routingMode: `tunel` is not native or tunnel"),
-        (json!({"ipv4NativeRoutingCIDR": "ten"}), "ipv4-native-routing-cidr: `ten` is not an IPv4 CIDR"),
+        (json!({"ipv4NativeRoutingCIDR": "ten"}), "ipv4NativeRoutingCIDR: `ten` is not an IPv4 CIDR"),
+        (json!({"endpointRoutes": {"enabled": "on"}}), "endpointRoutes.enabled: `on` is not true or false"),
+        (json!({"extraConfig": {"enable-ipsec": "maybe"}}), "enable-ipsec: `maybe` is not true or false"),
         (json!({"nodePort": {"addresses": "x"}}), "nodePort.addresses: `x` is not a CIDR"),
         (json!({"extraConfig": {"mtu": [1]}}), "extraConfig.mtu: expected text, found a list"),
     ] {
