@@ -27,7 +27,8 @@ pub struct Case {
     pub version: cilium::Version,
     /// Addresses and names of the cluster.
     pub cluster: Cluster,
-    /// Helm values, verbatim and merged: the scenario's, then the variant's.
+    /// Helm values, verbatim and merged: the scenario's, then the variant's. A value taken away is there as null, as
+    /// Helm hands it on.
     pub values: Map<String, Value>,
     /// `--set` arguments as typed, applied after `values`.
     pub set: Vec<String>,
@@ -121,7 +122,7 @@ pub enum Place {
     Vcn(String),
     /// `internet`: a machine on the internet.
     Internet,
-    /// `kubernetes`, `kube-dns`, `node-port`: a service, by its cluster address; only a destination.
+    /// `kubernetes`, `kube-dns`, `echo`: a service, by its cluster address; only a destination.
     Service(Service),
     /// `api-server`: the address the API server advertises; only a destination.
     ApiServer,
@@ -169,14 +170,14 @@ pub enum ProbeKind {
     Udp {
         /// To where.
         to: Place,
-        /// Port; `None` is the test service's.
+        /// Port; `None` is the test pods' server's. Of services and the API server it is always given.
         port: Option<u16>,
     },
     /// A TCP connection.
     Tcp {
         /// To where.
         to: Place,
-        /// Port; `None` is the test service's.
+        /// Port; `None` is the test pods' server's. Of services and the API server it is always given.
         port: Option<u16>,
     },
     /// A DNS query for an A record.
@@ -220,7 +221,7 @@ pub struct Claim {
 }
 
 /// A measured thing.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Subject {
     /// A probe, by its id.
     Probe(String),
@@ -235,14 +236,14 @@ pub enum Subject {
     DnsReady,
     /// How often CoreDNS replicas were restarted, all together.
     DnsRestarts,
-    /// What Helm says to the `--set` arguments and values: `accepted` or `refused`.
+    /// What Helm says to the `--set` arguments and values: `accepted`, `refused`, or some of the words it refuses with.
     Helm,
 }
 
 /// A decision of a node's agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NodeFact {
-    /// `agent`: `running`, or the fatal error.
+    /// `agent`: `running`; `fatal`, or some of the words of the error it died of.
     Agent,
     /// `node-ip`.
     NodeIp,
@@ -250,7 +251,7 @@ pub enum NodeFact {
     Devices,
     /// `not-selected`: name → reason.
     NotSelected,
-    /// `direct-routing-device`.
+    /// `direct-routing-device`: its name, or null for none.
     DirectRoutingDevice,
     /// `skip-fib`: whether it is on.
     SkipFib,
@@ -260,7 +261,7 @@ pub enum NodeFact {
     Masquerade,
     /// `pod-mtu` in bytes.
     PodMtu,
-    /// `nodeport-addresses`.
+    /// `nodeport-addresses`, in the order of the devices that have them.
     NodePortAddresses,
 }
 

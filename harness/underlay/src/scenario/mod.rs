@@ -1,0 +1,97 @@
+//! Scenario files: what a person writes, turned into cases in which everything resolves.
+//!
+//! [`file`] is what is written, [`Case`] what the rest of the program reads; going from the one to the other is
+//! validation, which finds all that is wrong at once. Nothing here touches the kernel or knows what Cilium decides.
+
+mod cluster;
+mod discover;
+mod expect;
+pub mod file;
+mod matrix;
+mod place;
+mod probes;
+mod report;
+mod resolve;
+pub mod terse;
+mod text;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use cilium::{Model, Version};
+use schemars::generate::SchemaSettings;
+use serde_json::Value;
+use topology::source::{Diagnostic, Diagnostics, Source};
+
+pub use discover::{FOLDER, discover, scenario_id};
+pub(crate) use matrix::glob;
+pub use matrix::{MAX_CASES, ONLY};
+pub use probes::MAX_PROBES;
+pub use resolve::{DEADLINE, MAX_CHECKS};
+pub(crate) use text::duration;
+
+use crate::case::Case;
+
+/// What the command line puts in place of what the files say.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// Whose rules decide.
+    pub model: Option<Model>,
+    /// The Cilium version.
+    pub version: Option<Version>,
+    /// The scenarios' deadline; a probe's own stays.
+    pub deadline: Option<Duration>,
+}
+
+/// Reads a scenario file, and the topology it names: a case for each variant, in the file's order.
+///
+/// # Errors
+/// All that is wrong with it; if it isn't YAML or not of a scenario's shape, the first thing. If its topology is
+/// wrong, what is wrong with that.
+pub fn load(path: &Path, overrides: &Overrides) -> Result<Vec<Case>, Diagnostics> {
+    parse(&Source::read(path)?, overrides)
+}
+
+/// [`load`], from text that was read already. The topology's path is relative to the folder of the source's name.
+///
+/// # Errors
+/// As [`load`].
+pub fn parse(source: &Source, overrides: &Overrides) -> Result<Vec<Case>, Diagnostics> {
+    resolve::resolve(&source.parse()?, source, overrides)
+}
+
+/// Every case that paths stand for, as [`discover`] finds their files.
+///
+/// # Errors
+/// What is wrong, file by file; two files of one name are wrong too, since their cases could not be told apart.
+pub fn load_all(paths: &[PathBuf], overrides: &Overrides) -> Result<Vec<Case>, Vec<Diagnostics>> {
+    let mut cases = Vec::new();
+    let mut wrong = Vec::new();
+    let mut names: BTreeMap<String, PathBuf> = BTreeMap::new();
+    for path in discover(paths).map_err(|wrong| vec![wrong])? {
+        let name = scenario_id(&path);
+        if let Some(other) = names.get(&name) {
+            let message = format!("another file is called `{name}` too: {}", other.display());
+            let mut diagnostic = Diagnostic::of_file(path.display().to_string(), message);
+            diagnostic.help("rename one: reports and filters know a scenario by its path below `scenarios`");
+            wrong.push(diagnostic.into());
+        }
+        match load(&path, overrides) {
+            Ok(more) => cases.extend(more),
+            // Of a topology that is wrong and used by many, once.
+            Err(diagnostics) if wrong.contains(&diagnostics) => {}
+            Err(diagnostics) => wrong.push(diagnostics),
+        }
+        names.insert(name, path);
+    }
+    if wrong.is_empty() { Ok(cases) } else { Err(wrong) }
+}
+
+/// The scenario file's JSON Schema (draft 2020-12), with a description on every key.
+///
+/// It knows shapes and words; what ties two places of a file together (a probe and what is expected of it) only
+/// [`load`] knows.
+pub fn schema() -> Value {
+    SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<file::ScenarioFile>().to_value()
+}
