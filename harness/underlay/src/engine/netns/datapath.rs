@@ -146,13 +146,13 @@ impl Datapath<'_> {
     /// The kernel's answer.
     pub fn attach(&self, pod: &Pod) -> lab::Result<()> {
         let mut netlink = self.namespace.netlink()?;
-        netlink.add_route(&pod.route())?;
+        netlink.add_route(&pod.route(self.inputs.router_ip))?;
         for (priority, table, mark, egress) in [
             (POD_RULES, SERVICE_EGRESS_TABLE, SERVICE_MARK, &self.decisions.service_egress),
             (POD_RULES + 1, EGRESS_TABLE, 0, &self.decisions.egress),
         ] {
             if matches!(egress, Egress::Device { .. }) {
-                netlink.add_route(&pod.route().in_table(table))?;
+                netlink.add_route(&pod.route(self.inputs.router_ip).in_table(table))?;
                 netlink.add_rule(&Rule {
                     priority,
                     input: Some(pod.lxc.clone()),

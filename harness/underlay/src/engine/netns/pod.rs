@@ -76,8 +76,9 @@ impl Pod {
         netlink.add_route(&Route { mtu: Some(network.route_mtu), ..Route::default_via(network.router_ip, INTERFACE) })
     }
 
-    /// The node's route to the pod.
-    pub fn route(&self) -> Route {
-        Route { scope: Scope::Link, ..Route::through(self.address.into(), &self.lxc) }
+    /// The node's route to the pod. The node itself talks to pods from the router's address, as by Cilium's route
+    /// through `cilium_host`: the only one of its own that a pod's programs know whatever the devices are.
+    pub fn route(&self, router_ip: Ipv4Addr) -> Route {
+        Route { scope: Scope::Link, source: Some(router_ip), ..Route::through(self.address.into(), &self.lxc) }
     }
 }
