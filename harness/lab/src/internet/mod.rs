@@ -23,7 +23,7 @@ pub struct Internet {
 
 impl Internet {
     /// Gives `namespace` the hosts' addresses (on `lo`, so that the kernel answers ping) and starts their services.
-    /// Beside those the topology names, every host has the UDP and the TCP [echo](echo).
+    /// Beside those the topology names, every host has the UDP and the TCP [echo].
     ///
     /// # Errors
     /// An address or a port is taken in that namespace, or a name can't stand in a certificate.

@@ -5,6 +5,7 @@
 
 mod dump;
 mod link;
+mod operational;
 mod route;
 
 use std::io;

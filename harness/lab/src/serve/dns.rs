@@ -107,12 +107,15 @@ impl Resolve for Zone {
 pub fn serve(udp: UdpSocket, tcp: TcpListener, resolve: Arc<dyn Resolve>, log: CallLog) -> Service {
     // Both have the same address: it is the host's.
     let server = udp.local_addr();
-    Service::spawn(async move {
+    Service::spawn_until(|stopped| async move {
         let Ok(server) = server else { return };
         let mut server = Server::new(Handler { resolve, log, server });
         server.register_socket(udp);
         server.register_listener(tcp, TCP_IDLE, TCP_ANSWERS);
-        let _ = server.block_until_done().await;
+        tokio::select! {
+            _ = server.block_until_done() => {}
+            _ = stopped => { let _ = server.shutdown_gracefully().await; }
+        }
     })
 }
 

@@ -17,20 +17,50 @@ use std::io;
 use std::net::SocketAddr;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, JoinSet};
 
-/// A running server. Dropping it ends the server and every connection it has.
+/// A running server. Dropping it ends the server and every connection it has, though perhaps a moment later.
 #[derive(Debug)]
 #[must_use = "a server ends when this is dropped"]
-pub struct Service(AbortHandle);
+pub struct Service {
+    task: Task,
+    stop: oneshot::Sender<()>,
+}
 
 impl Service {
-    pub(crate) fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self(tokio::spawn(work).abort_handle())
+    fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self::spawn_until(|stopped| async move {
+            tokio::select! {
+                () = work => {}
+                _ = stopped => {}
+            }
+        })
+    }
+
+    /// Spawns work that ends itself, its listening sockets closed, when it is told to.
+    fn spawn_until<F>(work: impl FnOnce(oneshot::Receiver<()>) -> F) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (stop, stopped) = oneshot::channel();
+        Self { task: Task(tokio::spawn(work(stopped))), stop }
+    }
+
+    /// Ends the server. When this returns, the sockets it listened on are closed and can be bound again.
+    pub async fn stop(self) {
+        drop(self.stop);
+        // It can only have ended already, which is as good.
+        let mut task = self.task;
+        let _ = (&mut task.0).await;
     }
 }
 
-impl Drop for Service {
+/// A task that is aborted when this is dropped.
+#[derive(Debug)]
+struct Task(JoinHandle<()>);
+
+impl Drop for Task {
     fn drop(&mut self) {
         self.0.abort();
     }
