@@ -279,8 +279,8 @@ async fn threads() -> Outcome {
         let name = format!("host {index}");
         timeout(DEADLINE, capture.until(&payload(*id), |seen| answered(seen, &name))).await?;
     }
-    // Another test's end may still close its sockets in a thread of its own.
-    expect(count()? <= before, true, "threads after, no more than before")?;
+    // Tests that run beside this one have a few threads of their own.
+    expect(count()? < before + 20, true, "threads of 200 namespaces are not 200")?;
     let begun = Instant::now();
     drop(capture);
     eprintln!("200 namespaces: start {started:?}, drop {:?}", begun.elapsed());

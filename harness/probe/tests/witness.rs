@@ -141,7 +141,6 @@ async fn late() -> Outcome {
         switch.netlink()?.set_controller(port, "br0")?;
         switch.netlink()?.link_up(port)?;
     }
-    wire::runs(&switch, "br0")?;
     let capture = Capture::start(&[a.clone(), b.clone(), switch.clone()])?;
     // The kernel asks again after one second; the grace is longer than the test's deadline on anything.
     let witness = Witness::new(&capture, &DropLog::default()).with_grace(Duration::from_secs(2));

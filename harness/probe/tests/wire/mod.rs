@@ -2,7 +2,7 @@
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,8 @@ use etherparse::{IcmpEchoHeader, Icmpv4Header, Icmpv4Type};
 use lab::netlink::{Neighbour, Route, VethEnd, add_veth};
 use lab::{Namespace, Sysctls};
 use libtest_mimic::{Arguments, Failed, Trial};
-use nix::sys::socket::{MsgFlags, SockaddrIn, sendto};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{MsgFlags, SockaddrIn, recv, sendto};
 use probe::capture::Capture;
 use probe::capture::sighting::{Direction, Kind, Sighting};
 use probe::mark::{MAGIC, Mark};
@@ -107,24 +108,33 @@ pub fn join(near: (&Namespace, &str, &str), far: (&Namespace, &str, &str)) -> la
         }
         namespace.netlink()?.link_up(link)?;
     }
-    runs(near.0, near.1)?;
-    runs(far.0, far.1)
+    match far.2.split_once('/') {
+        Some((address, _)) if !near.2.is_empty() => carries(near.0, address.parse().expect("an address")),
+        _ => Ok(()),
+    }
 }
 
-/// Waits until a link sends: the kernel lets a veth's queue drop everything until its link watch, which runs at most
-/// once a second, has taken note that both ends are up.
-pub fn runs(namespace: &Namespace, link: &str) -> lab::Result<()> {
-    const IFF_RUNNING: u32 = 0x40;
+/// Waits until a link carries packets, by pings. A veth's queue drops everything until a worker of the kernel's has taken
+/// note that both ends are up: at once on an idle host, after up to a second while other namespaces are torn down.
+pub fn carries(from: &Namespace, to: Ipv4Addr) -> lab::Result<()> {
+    let timeout = || lab::Error::Timeout {
+        what: format!("{} to reach {to}", from.name()),
+        waited_ms: DEADLINE.as_millis() as u64,
+    };
+    let socket = from.raw_icmp()?;
     let begun = Instant::now();
     while begun.elapsed() < DEADLINE {
-        let links = namespace.netlink()?.links()?;
-        if links.iter().any(|other| other.name == link && other.flags & IFF_RUNNING != 0) {
-            return Ok(());
+        ping(from, to, token(), 16).map_err(|_| timeout())?;
+        let mut ready = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+        let mut packet = [0; 128];
+        while poll(&mut ready, PollTimeout::from(20_u8)).is_ok_and(|ready| ready > 0) {
+            let length = recv(socket.as_raw_fd(), &mut packet, MsgFlags::empty()).unwrap_or(0);
+            if length > 20 && packet[20] == 0 {
+                return Ok(());
+            }
         }
-        std::thread::yield_now();
     }
-    let what = format!("{} {link} to run", namespace.name());
-    Err(lab::Error::Timeout { what, waited_ms: DEADLINE.as_millis() as u64 })
+    Err(timeout())
 }
 
 /// Two nodes on one link, with a VXLAN between them: inner addresses 10.9.0.1 and 10.9.0.2. `peer` is where the first
