@@ -201,7 +201,7 @@ impl Firewall<'_> {
     fn tunnel_mark(&self) -> Chain {
         let mut chain = base("tunnel-mark", ChainType::Filter, Hook::Postrouting, -150);
         let out = || Statement::Output(VXLAN_DEVICE.to_owned());
-        let mark = |identity| Statement::SetMark { value: cilium::tunnel::mark(identity), mask: u32::MAX };
+        let mark = |identity| Statement::SetMark { value: self.decisions.mark(identity), mask: u32::MAX };
         chain = chain.rule([out(), mark(cilium::tunnel::HOST_IDENTITY)]);
         for pod in self.pods {
             chain = chain.rule([out(), Statement::Source(pod.address.into()), mark(pod.identity)]);
