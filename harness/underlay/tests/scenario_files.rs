@@ -238,9 +238,8 @@ fn probes_and_places() {
 ",
     );
     let probe = |id: &str| all[0].probes.iter().find(|probe| probe.id == id).expect("a probe").clone();
-    assert!(
-        matches!(probe("a").kind, ProbeKind::Icmp { to: Place::Pod(ref pod), size: 56, dont_fragment: false } if pod.index == 1)
-    );
+    let second = Place::Pod(Workload { node: "worker".to_owned(), index: 1 });
+    assert_eq!(probe("a").kind, ProbeKind::Icmp { to: second, size: 56, dont_fragment: false });
     assert_eq!(probe("a").from, Place::Node("master".to_owned()));
     assert!(matches!(probe("b").kind, ProbeKind::Icmp { to: Place::Address(_), size: 1202, dont_fragment: true }));
     assert_eq!(probe("b").deadline.map(|deadline| deadline.as_millis()), Some(500));
