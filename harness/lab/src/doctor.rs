@@ -2,7 +2,8 @@
 
 use std::net::Ipv4Addr;
 
-use topology::network::{Overlay as OverlayConfig, OverlayBackend};
+use topology::Network;
+use topology::network::{NicKind, Overlay as OverlayConfig, OverlayBackend};
 
 use crate::drops::DropLog;
 use crate::error::{Error, Result};
@@ -34,6 +35,23 @@ pub async fn try_one(capability: Capability) -> Result<(), Missing> {
         Error::Missing(missing) if missing.capability == capability => missing,
         other => Missing { capability, reason: in_one_line(&other) },
     })
+}
+
+/// What a lab of this network needs, in the order of [`Capability::ALL`]. Pure.
+pub fn needs(network: &Network) -> Vec<Capability> {
+    let nics = || network.nodes.iter().flat_map(|node| &node.nics);
+    let overlay = network.overlay.as_ref().map(|overlay| overlay.backend);
+    let needed = |capability: &Capability| match capability {
+        Capability::Namespaces | Capability::Veth | Capability::Bridge | Capability::Nftables | Capability::DropLog => {
+            true
+        }
+        Capability::Vxlan => network.cluster_nodes().count() > 1,
+        Capability::Tun => overlay == Some(OverlayBackend::Userspace),
+        Capability::Wireguard => overlay == Some(OverlayBackend::Kernel),
+        Capability::Bond => nics().any(|nic| matches!(nic.kind, NicKind::Bond(_))),
+        Capability::Dummy => nics().any(|nic| matches!(nic.kind, NicKind::Dummy)),
+    };
+    Capability::ALL.into_iter().filter(needed).collect()
 }
 
 async fn attempt(capability: Capability) -> Result<()> {
@@ -95,8 +113,15 @@ async fn overlay(place: &Namespace, backend: OverlayBackend) -> Result<()> {
     Overlay::start(&config, vec![member], place, DropLog::default()).await.map(drop)
 }
 
+/// The kernel's answer; which of our own steps it was is of no use to a reader here.
 fn in_one_line(error: &Error) -> String {
-    let mut text = error.to_string();
+    let mut text = match error {
+        Error::Netlink { message: Some(message), source, .. } => return format!("{message}: {source}"),
+        Error::Netlink { source, .. } | Error::Namespace { source, .. } | Error::Socket { source, .. } => {
+            return source.to_string();
+        }
+        other => other.to_string(),
+    };
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
         text = format!("{text}: {error}");
