@@ -387,12 +387,9 @@ fn compare_probe(case: &Case, observed: &Observed, id: &str, expected: &Expected
         add("mtu", mtu.map(|mtu| mtu.to_string()), mtu == Some(wanted));
     }
     let measured = Value::String(measured);
-    let told = || {
-        let mut words = evidence.detail.clone();
-        if let Some(silence) = &evidence.silence {
-            words = if words.is_empty() { silence.to_string() } else { format!("{words}; {silence}") };
-        }
-        words
+    let told = || match &evidence.silence {
+        Some(silence) if evidence.detail.is_empty() => silence.to_string(),
+        _ => evidence.detail.clone(),
     };
     if let Some(untold) = untold {
         return Finding { measured, holds: None, message: untold };

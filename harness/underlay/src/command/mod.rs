@@ -18,11 +18,11 @@ use crate::report::paint::{Color, Paint};
 
 const EXAMPLES: &str = "\
 Examples:
-  underlay test                                run every scenario below ./scenarios
-  underlay test scenarios/guide/table.yaml     run one file
+  underlay test                              every scenario in ./scenarios
+  underlay test scenarios/guide/table.yaml   one file
   underlay plan scenarios/guide/table.yaml::enp0s6
-                                               what Cilium decides there, without building anything
-  underlay doctor                              whether this host can build labs, and what to do if not
+                                             what Cilium decides there
+  underlay doctor                            whether this host can build labs
 
 Exit codes:
   0  all that was asserted holds

@@ -12,7 +12,7 @@ use super::{Stop, select};
 use crate::case::{Case, NodeFact};
 use crate::engine::netns::{agents, inputs};
 use crate::exit;
-use crate::report::human::shown;
+use crate::report::human::{shown, wrap};
 use crate::report::paint::{Color, Paint};
 use crate::scenario::Overrides;
 use crate::verdict;
@@ -46,6 +46,12 @@ pub(super) struct Args {
     format: Format,
 }
 
+/// So many characters of a list of values go into a line.
+const WIDTH: usize = 70;
+
+/// A node and what its agent decides, or dies of.
+type Agent = (String, Result<Decisions, String>);
+
 /// What comes of a case's values.
 struct Plan<'a> {
     case: &'a Case,
@@ -53,7 +59,7 @@ struct Plan<'a> {
     not_modelled: Vec<String>,
     unknown: Vec<String>,
     /// Helm's refusal, or each node's agent.
-    agents: Result<Vec<(String, Result<Decisions, String>)>, String>,
+    agents: Result<Vec<Agent>, String>,
 }
 
 pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
@@ -100,7 +106,8 @@ fn human(plan: &Plan<'_>, paint: Paint) -> String {
     let mut out = format!("{} — model: {} · Cilium {}\n", paint.strong(&case.id()), case.model, case.version);
     let mut values = |name: &str, list: &[String]| {
         if !list.is_empty() {
-            let _ = writeln!(out, "  {name:<22}{}", list.join(", "));
+            let lines = wrap(&list.join(", "), WIDTH, &[' ']);
+            let _ = writeln!(out, "  {name:<24}{}", lines.join(&format!("\n{:26}", "")));
         }
     };
     values("values modelled", &plan.modelled);

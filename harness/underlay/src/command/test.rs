@@ -30,7 +30,7 @@ Examples:
   underlay test scenarios/guide --format json > report.json
   underlay test scenarios/guide/table.yaml::enp0s6
   underlay test --filter 'devices/*::*tailscale0*'
-  underlay test --cilium 1.19.0 scenarios/devices     what would an upgrade change?";
+  underlay test --cilium 1.19.0 scenarios/devices   what changes with it?";
 
 /// Run scenarios: build each network, send the probes, say what holds.
 #[derive(Debug, clap::Args)]

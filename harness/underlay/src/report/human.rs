@@ -5,16 +5,18 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
+use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::collect::Collector;
 use super::paint::Paint;
 use super::schema::{Case, Check, Claim, Host, Report};
+use crate::case::NodeFact;
 use crate::runner::{Event, Reporter};
 use crate::verdict::{Provenance, Verdict};
 
 /// Widest cell before its text is wrapped, in characters.
-const CELL: usize = 16;
+const CELL: usize = 18;
 
 /// Writes the report to a stream when the run is over.
 #[derive(Debug)]
@@ -49,13 +51,14 @@ pub fn render(report: &Report, paint: Paint, width: usize) -> String {
         out.push('\n');
     }
     out.push_str(&legend(&report.cases));
+    out.push_str(&last_words(&report.cases, paint, width));
     out.push_str(&notes(&report.cases, paint));
-    out.push_str(&claims(&report.cases, paint));
+    out.push_str(&claims(&report.cases, paint, width));
     for case in report.cases.iter().filter(|case| !matches!(case.verdict, Verdict::Pass | Verdict::Skip)) {
         out.push_str(&failure(case, paint));
         out.push('\n');
     }
-    out.push_str(&skipped(&report.cases, paint));
+    out.push_str(&skipped(&report.cases, paint, width));
     out.push_str(&summary(report, paint));
     out
 }
@@ -92,12 +95,13 @@ fn title(case: &Case, paint: Paint) -> String {
 
 /// A column: what is measured, by its key in the scenario file.
 struct Column {
+    name: String,
     header: Vec<String>,
     cells: Vec<TableCell>,
 }
 
 /// A cell before it is drawn.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 struct TableCell {
     lines: Vec<String>,
     look: Look,
@@ -107,57 +111,99 @@ struct TableCell {
 enum Look {
     #[default]
     Plain,
+    Faint,
     Good,
     Bad,
     Doubtful,
     Refuted,
 }
 
+impl TableCell {
+    fn plain(lines: Vec<String>) -> Self {
+        Self { lines, look: Look::Plain }
+    }
+}
+
 impl Column {
+    /// Whether it says the same of every variant, and nothing that needs attention.
+    fn is_uniform(&self) -> bool {
+        let first = &self.cells[0];
+        matches!(first.look, Look::Plain | Look::Good) && self.cells.iter().all(|cell| cell == first)
+    }
+
     fn width(&self) -> usize {
         let cells = self.cells.iter().flat_map(|cell| &cell.lines);
         self.header.iter().chain(cells).map(|line| line.chars().count()).max().unwrap_or(0)
     }
 }
 
-/// Two spaces between columns.
+/// Spaces between columns: one of padding, one in the separator's place.
 const PADDING: usize = 2;
+
+/// What a live agent is measured as.
+const RUNNING: &str = "running";
+
+/// Before what belongs to the line above.
+const INDENT: usize = 4;
+
+/// The last column's padding.
+const EDGE: usize = 1;
 
 fn table(group: &[&Case], paint: Paint, width: usize) -> String {
     let mut out = title(group[0], paint);
+    if group.iter().all(|case| case.verdict == Verdict::Skip) {
+        let _ = writeln!(out, "{}, for the reason below", paint.doubtful(&format!("{} skipped", cases(group.len()))));
+        return out;
+    }
     let variants = Column {
+        name: "variant".to_owned(),
         header: vec!["variant".to_owned()],
-        cells: group
-            .iter()
-            .map(|case| TableCell { lines: wrap(&case.variant, 24, &[',', '/', ' ']), look: Look::Plain })
-            .collect(),
+        cells: group.iter().map(|case| TableCell::plain(wrap(&case.variant, 24, &[',', '/', ' ']))).collect(),
     };
-    let mut columns: Vec<Column> = subjects(group).iter().map(|id| column(group, id)).collect();
-    columns.push(Column {
+    let verdicts = Column {
+        name: "verdict".to_owned(),
         header: vec!["verdict".to_owned()],
         cells: group.iter().map(|case| verdict_cell(case.verdict)).collect(),
-    });
-    // A table that is too wide is drawn in bands, each with the variants in front.
+    };
+    let mut columns = vec![verdicts];
+    columns.extend(subjects(group).iter().map(|id| column(group, id)));
+    let total = |columns: &[Column]| {
+        EDGE + variants.width() + columns.iter().map(|column| PADDING + column.width()).sum::<usize>()
+    };
+    // Where there isn't room for all, what is the same everywhere is said in a line of its own.
+    let mut uniform = Vec::new();
+    if group.len() > 1 && total(&columns) > width {
+        (uniform, columns) = columns.into_iter().partition(|column| column.name != "verdict" && column.is_uniform());
+    }
+    // What is still too wide is drawn in bands, each with the variants in front.
     let mut bands: Vec<Vec<Column>> = vec![Vec::new()];
-    let mut used = variants.width() + PADDING;
+    let mut used = EDGE + variants.width();
     for column in columns {
-        let needed = column.width() + PADDING;
+        let needed = PADDING + column.width();
         if used + needed > width && bands.last().is_some_and(|band| !band.is_empty()) {
             bands.push(Vec::new());
-            used = variants.width() + PADDING;
+            used = EDGE + variants.width();
         }
         used += needed;
         if let Some(band) = bands.last_mut() {
             band.push(column);
         }
     }
-    for (number, band) in bands.iter().enumerate() {
-        if number > 0 {
-            out.push('\n');
+    let drawn: Vec<_> = bands.iter().map(|band| draw(&variants, band, paint)).collect();
+    out.push_str(&drawn.join("\n"));
+    if !uniform.is_empty() {
+        let all = uniform.iter().map(|column| format!("{} {}", column.name, column.cells[0].lines.join(" ")));
+        let all = format!("in every variant: {}", all.collect::<Vec<_>>().join(" · "));
+        for line in wrap(&all, width, &['·']) {
+            let _ = writeln!(out, "{}", paint.faint(line.trim_start()));
         }
-        out.push_str(&draw(&variants, band, paint));
     }
     out
+}
+
+/// `1 case`, `4 cases`
+fn cases(count: usize) -> String {
+    format!("{count} {}", if count == 1 { "case" } else { "cases" })
 }
 
 fn draw(variants: &Column, band: &[Column], paint: Paint) -> String {
@@ -178,6 +224,7 @@ fn draw(variants: &Column, band: &[Column], paint: Paint) -> String {
             let drawn = Cell::new(cell.lines.join("\n"));
             match cell.look {
                 Look::Plain => drawn,
+                Look::Faint => drawn.add_attribute(Attribute::Dim),
                 Look::Good => drawn.fg(Color::DarkGreen),
                 Look::Bad => drawn.fg(Color::DarkRed).add_attribute(Attribute::Bold),
                 Look::Doubtful => drawn.fg(Color::DarkYellow).add_attribute(Attribute::Bold),
@@ -186,7 +233,7 @@ fn draw(variants: &Column, band: &[Column], paint: Paint) -> String {
         }));
     }
     for column in table.column_iter_mut() {
-        column.set_padding((0, PADDING as u16));
+        column.set_padding((0, PADDING as u16 - 1));
     }
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
@@ -222,22 +269,23 @@ fn subjects(group: &[&Case]) -> Vec<String> {
 fn column(group: &[&Case], id: &str) -> Column {
     let cells: Vec<_> = group.iter().map(|case| cell(case, id)).collect();
     let widest = cells.iter().flat_map(|cell| &cell.lines).map(|line| line.chars().count()).max().unwrap_or(0);
-    Column { header: wrap(id, widest.max(9), &['-']), cells }
+    Column { name: id.to_owned(), header: wrap(id, widest.max(8), &['-']), cells }
 }
 
 fn cell(case: &Case, id: &str) -> TableCell {
     let checks: Vec<_> = case.checks.iter().filter(|check| check.id == id).collect();
     let claims: Vec<_> = case.claims.iter().filter(|claim| claim.id == id).collect();
     if checks.is_empty() && claims.is_empty() {
-        return TableCell::default();
+        let measured = case.probe(id).and_then(|probe| probe.outcome_text.as_deref());
+        let text = measured.map(|outcome| format!("({})", signed(outcome))).unwrap_or_default();
+        return TableCell { lines: wrap(&text, CELL, &[' ']), look: Look::Faint };
     }
     let verdict = checks.iter().map(|check| check.verdict).max();
     let mut text = match case.probe(id) {
         Some(probe) => match (probe.outcome_text.as_deref(), verdict) {
             (None, _) => "– not sent".to_owned(),
             (Some("works"), Some(Verdict::Fail)) => format!("✓ {}", worst(&checks)),
-            (Some("works"), _) => "✓ works".to_owned(),
-            (Some(other), _) => format!("✗ {other}"),
+            (Some(outcome), _) => signed(outcome),
         },
         // Of several nodes the first one speaks for all, unless another is to blame.
         None => match (checks.iter().find(|check| Some(check.verdict) == verdict), claims.first()) {
@@ -250,6 +298,10 @@ fn cell(case: &Case, id: &str) -> TableCell {
             (None, None) => String::new(),
         },
     };
+    // An agent's last words are too many for a cell; they are told below.
+    if id == NodeFact::Agent.name() && !text.starts_with(RUNNING) {
+        text = "dies".to_owned();
+    }
     let refuted = claims.iter().any(|claim| claim.held == Some(false));
     let look = match verdict {
         Some(Verdict::Fail | Verdict::Error) => Look::Bad,
@@ -267,6 +319,11 @@ fn cell(case: &Case, id: &str) -> TableCell {
         text.push_str(" ⊘");
     }
     TableCell { lines: wrap(&text, CELL, &[' ']), look }
+}
+
+/// The table's cross and tick say whether an answer came, as the guide's do; not whether that was right.
+fn signed(outcome: &str) -> String {
+    if outcome == "works" { "✓ works".to_owned() } else { format!("✗ {outcome}") }
 }
 
 fn worst(checks: &[&Check]) -> String {
@@ -301,7 +358,7 @@ fn shown_whole(value: &Value) -> String {
 }
 
 /// Breaks text after any of `breaks`, at most `width` characters a line where that can be.
-fn wrap(text: &str, width: usize, breaks: &[char]) -> Vec<String> {
+pub(crate) fn wrap(text: &str, width: usize, breaks: &[char]) -> Vec<String> {
     let mut lines = vec![String::new()];
     for piece in text.split_inclusive(breaks) {
         let fits = |line: &String| line.chars().count() + piece.trim_end().chars().count() <= width;
@@ -322,10 +379,38 @@ fn legend(cases: &[Case]) -> String {
     if any(Verdict::Inconclusive) {
         legend.push("?? no proof either way");
     }
+    let unasserted = |case: &Case| {
+        let told = |id: &str| case.checks.iter().any(|c| c.id == id) || case.claims.iter().any(|c| c.id == id);
+        case.probes.iter().any(|probe| probe.outcome.is_some() && !told(&probe.id))
+    };
+    if cases.iter().any(unasserted) {
+        legend.push("( ) not asserted here");
+    }
     if cases.iter().flat_map(|case| &case.claims).any(|claim| claim.held == Some(false)) {
         legend.push("⊘ a claim about it is refuted");
     }
     if legend.is_empty() { String::new() } else { format!("{}\n\n", legend.join("   ")) }
+}
+
+/// What agents died of, each error once.
+fn last_words(cases: &[Case], paint: Paint, width: usize) -> String {
+    let mut errors: IndexMap<&str, Vec<String>> = IndexMap::new();
+    for case in cases {
+        for (node, agent) in case.nodes.iter().filter(|(_, agent)| agent.agent != RUNNING) {
+            errors.entry(&agent.agent).or_default().push(format!("{node} in {}", case.id()));
+        }
+    }
+    let mut out = String::new();
+    for (error, agents) in &errors {
+        let _ = writeln!(out, "{} {error}", paint.strong("agents died of:"));
+        for line in wrap(&agents.join(", "), width - INDENT, &[' ']) {
+            let _ = writeln!(out, "{:INDENT$}{line}", "");
+        }
+    }
+    if !out.is_empty() {
+        out.push('\n');
+    }
+    out
 }
 
 /// What Helm values meant nothing, each once with the cases it is about.
@@ -358,37 +443,43 @@ fn notes(cases: &[Case], paint: Paint) -> String {
     out
 }
 
-/// The claims that don't hold, and those of which nothing can be said.
-fn claims(cases: &[Case], paint: Paint) -> String {
-    let about = |claim: &Claim| match &claim.node {
-        Some(node) => format!("{} of {node}", claim.id),
-        None => claim.id.clone(),
-    };
-    let mut out = String::new();
+/// The claims that don't hold, and those of which nothing can be said; the same one of several cases once.
+fn claims(cases: &[Case], paint: Paint, width: usize) -> String {
+    let mut told: IndexMap<String, (&Claim, Vec<String>)> = IndexMap::new();
     for case in cases {
         for claim in case.claims.iter().filter(|claim| claim.held != Some(true)) {
             let (sign, word) = match claim.held {
                 Some(_) => (paint.refuted("⊘"), paint.refuted("refuted")),
                 None => (paint.doubtful("?"), paint.doubtful("undecided")),
             };
-            let _ = writeln!(
-                out,
-                "{sign} {}: {} said {} {}; measured {} — {word}",
-                case.id(),
-                claim.by,
-                about(claim),
-                shown_whole(&claim.said),
-                shown_whole(&claim.measured),
-            );
-            if !claim.message.is_empty() {
-                let _ = writeln!(out, "  {}", paint.faint(&claim.message));
-            }
+            let about = about(&claim.id, claim.node.as_deref());
+            let (said, measured) = (shown_whole(&claim.said), shown_whole(&claim.measured));
+            let line = format!("{sign} {} said {about} {said}; measured {measured} — {word}", claim.by);
+            told.entry(line).or_insert_with(|| (claim, Vec::new())).1.push(case.id());
+        }
+    }
+    let mut out = String::new();
+    for (line, (claim, ids)) in &told {
+        let _ = writeln!(out, "{line}");
+        for line in wrap(&format!("in {}", ids.join(", ")), width - INDENT, &[' ']) {
+            let _ = writeln!(out, "{:INDENT$}{line}", "");
+        }
+        for line in wrap(&claim.message, width - INDENT, &[' ']).iter().filter(|line| !line.is_empty()) {
+            let _ = writeln!(out, "{:INDENT$}{}", "", paint.faint(line));
         }
     }
     if !out.is_empty() {
         out.push('\n');
     }
     out
+}
+
+/// `node-ip of master`, `pod-to-pod`
+fn about(id: &str, node: Option<&str>) -> String {
+    match node {
+        Some(node) => format!("{id} of {node}"),
+        None => id.to_owned(),
+    }
 }
 
 /// What is wrong with a case, and why: its checks that didn't pass, with the evidence.
@@ -400,10 +491,7 @@ pub fn failure(case: &Case, paint: Paint) -> String {
         let _ = writeln!(out, "  {reason}");
     }
     for check in case.checks.iter().filter(|check| check.verdict != Verdict::Pass) {
-        let about = match &check.node {
-            Some(node) => format!("{} of {node}", check.id),
-            None => check.id.clone(),
-        };
+        let about = about(&check.id, check.node.as_deref());
         let place = paint.faint(&format!("{}:{}", case.file, check.line));
         let _ = writeln!(out, "  {}  {place}", paint.strong(&about));
         let _ = writeln!(out, "    expected  {}", shown_whole(&check.expected));
@@ -429,20 +517,28 @@ pub fn failure(case: &Case, paint: Paint) -> String {
         }
     }
     for drops in &case.drops {
-        let _ = writeln!(out, "  {} packets dropped in {} by {}", drops.packets, drops.namespace, drops.rule);
+        let word = if drops.packets == 1 { "packet" } else { "packets" };
+        let _ = writeln!(out, "  dropped in {} by {}: {} {word}", drops.namespace, drops.rule, drops.packets);
     }
     out
 }
 
 /// Cases that were not tried, those of one reason together.
-fn skipped(cases: &[Case], paint: Paint) -> String {
-    let mut reasons: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    for case in cases.iter().filter(|case| case.verdict == Verdict::Skip) {
-        reasons.entry(case.reason.as_deref().unwrap_or("no reason given")).or_default().push(case.id());
+fn skipped(all: &[Case], paint: Paint, width: usize) -> String {
+    let mut reasons: IndexMap<&str, IndexMap<&str, usize>> = IndexMap::new();
+    for case in all.iter().filter(|case| case.verdict == Verdict::Skip) {
+        let scenarios = reasons.entry(case.reason.as_deref().unwrap_or("no reason given")).or_default();
+        *scenarios.entry(&case.scenario).or_default() += 1;
     }
     let mut out = String::new();
-    for (reason, ids) in reasons {
-        let _ = writeln!(out, "{} {}: {reason}\n", paint.doubtful("SKIP"), ids.join(", "));
+    for (reason, scenarios) in &reasons {
+        let count = cases(scenarios.values().sum());
+        let list: Vec<_> = scenarios.iter().map(|(scenario, count)| format!("{scenario} ({count})")).collect();
+        let _ = writeln!(out, "{} {count}: {}", paint.doubtful("SKIP"), list.join(", "));
+        for line in wrap(reason, width - INDENT, &[' ']) {
+            let _ = writeln!(out, "{:INDENT$}{line}", "");
+        }
+        out.push('\n');
     }
     out
 }
@@ -469,8 +565,7 @@ fn summary(report: &Report, paint: Paint) -> String {
             }
         })
         .collect();
-    let cases = summary.cases();
-    let mut out = format!("{cases} {}: {}", if cases == 1 { "case" } else { "cases" }, counts.join(", "));
+    let mut out = format!("{}: {}", cases(summary.cases()), counts.join(", "));
     if summary.claims_held + summary.claims_refuted > 0 {
         let _ = write!(out, " · claims: {} held, {} refuted", summary.claims_held, summary.claims_refuted);
     }
