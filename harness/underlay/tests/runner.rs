@@ -1,0 +1,146 @@
+//! The runner: how many at a time, what a panic does, what an interrupt leaves.
+
+mod support;
+
+use std::future::pending;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use support::{Fake, case, observed};
+use underlay::case::Case;
+use underlay::exit;
+use underlay::observed::Engine;
+use underlay::runner::{Event, Interrupt, Reporter, RunFinished, run};
+use underlay::verdict::Verdict;
+
+/// Notes what it is told.
+#[derive(Default, Clone)]
+struct Notes(Arc<Mutex<Vec<String>>>);
+
+impl Reporter for Notes {
+    fn event(&mut self, event: &Event) -> std::io::Result<()> {
+        let note = match event {
+            Event::RunStarted { cases, jobs } => format!("run {} {jobs}", cases.len()),
+            Event::CaseStarted { index } => format!("start {index}"),
+            Event::CaseFinished { index, result } => format!("finish {index} {}", result.verdict),
+            Event::RunFinished(end) => format!("end {} {}", end.summary.cases(), end.not_finished),
+        };
+        self.0.lock().unwrap().push(note);
+        Ok(())
+    }
+}
+
+fn cases(count: usize) -> Vec<Arc<Case>> {
+    let one = case("enp0s6");
+    (0..count).map(|n| Arc::new(Case { variant: n.to_string(), ..one.clone() })).collect()
+}
+
+fn all(engine: Arc<dyn Engine>, count: usize, jobs: usize) -> (RunFinished, Vec<String>) {
+    let notes = Notes::default();
+    let mut reporters: [Box<dyn Reporter>; 1] = [Box::new(notes.clone())];
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let end = runtime.block_on(run(cases(count), engine, jobs, &mut reporters, pending())).unwrap();
+    let notes = notes.0.lock().unwrap().clone();
+    (end, notes)
+}
+
+#[test]
+fn no_more_than_jobs_at_a_time() {
+    static RUNNING: AtomicUsize = AtomicUsize::new(0);
+    static MOST: AtomicUsize = AtomicUsize::new(0);
+    let engine = Fake::new(|case| {
+        let observed = observed(case, &[]);
+        async move {
+            MOST.fetch_max(RUNNING.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            // Long enough for another to begin, if the runner let it.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            RUNNING.fetch_sub(1, Ordering::SeqCst);
+            Ok(observed)
+        }
+    });
+    let (end, notes) = all(engine, 9, 3);
+    assert_eq!(MOST.load(Ordering::SeqCst), 3);
+    assert_eq!((end.summary.pass, end.not_finished), (9, 0));
+    assert_eq!(notes.first().map(String::as_str), Some("run 9 3"));
+    assert_eq!(notes.last().map(String::as_str), Some("end 9 0"));
+    for index in 0..9 {
+        let at = |what: String| notes.iter().position(|note| *note == what).unwrap_or_else(|| panic!("no {what}"));
+        assert!(at(format!("start {index}")) < at(format!("finish {index} pass")), "{notes:?}");
+    }
+}
+
+#[test]
+fn a_panic_is_one_cases_error() {
+    let engine = Fake::new(|case| {
+        let (broken, observed) = (case.variant == "1", observed(case, &[]));
+        async move {
+            assert!(!broken, "the engine is broken");
+            Ok(observed)
+        }
+    });
+    let (end, _) = all(engine, 3, 2);
+    assert_eq!((end.summary.pass, end.summary.error), (2, 1));
+    assert_eq!(end.exit_code(), exit::HARNESS);
+}
+
+#[test]
+fn an_interrupt_drops_what_runs_and_keeps_what_is_done() {
+    struct Lab(Arc<AtomicUsize>);
+    impl Drop for Lab {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    let dropped = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&dropped);
+    let engine = Fake::new(move |case| {
+        let lab = Lab(Arc::clone(&counter));
+        let (quick, observed) = (case.variant == "0", observed(case, &[]));
+        async move {
+            let _lab = lab;
+            if !quick {
+                pending::<()>().await;
+            }
+            Ok(observed)
+        }
+    });
+    let notes = Notes::default();
+    let seen = notes.clone();
+    let interrupt = async move {
+        while !seen.0.lock().unwrap().iter().any(|note| note.starts_with("finish 0")) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Interrupt::Term
+    };
+    let mut reporters: [Box<dyn Reporter>; 1] = [Box::new(notes.clone())];
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let end = runtime.block_on(run(cases(5), engine, 2, &mut reporters, interrupt)).unwrap();
+    assert_eq!(dropped.load(Ordering::SeqCst), 3, "the one that finished and the two that ran");
+    assert_eq!((end.summary.pass, end.not_finished, end.interrupted), (1, 4, Some(Interrupt::Term)));
+    assert_eq!(end.exit_code(), exit::TERMINATED);
+}
+
+#[test]
+fn exit_codes() {
+    use underlay::verdict::Summary;
+    let code = |verdicts: &[Verdict]| {
+        let mut summary = Summary::default();
+        verdicts.iter().for_each(|verdict| summary.add(*verdict, [Some(false)]));
+        exit::of_run(&summary)
+    };
+    use Verdict::{Error, Fail, Inconclusive, Pass, Skip};
+    for (verdicts, expected) in [
+        (&[Pass, Pass][..], exit::OK),
+        (&[Pass, Skip], exit::OK),
+        (&[Skip, Skip], exit::HOST),
+        (&[Pass, Fail], exit::FAILED),
+        (&[Skip, Fail], exit::FAILED),
+        (&[Pass, Inconclusive], exit::FAILED),
+        (&[Fail, Error, Pass], exit::HARNESS),
+    ] {
+        assert_eq!(code(verdicts), expected, "{verdicts:?}");
+    }
+    assert_eq!([exit::OK, exit::FAILED, exit::USAGE, exit::HOST, exit::HARNESS], [0, 1, 2, 3, 4], "they are promised");
+    assert_eq!([exit::INTERRUPTED, exit::TERMINATED], [130, 143], "as shells have it");
+}
