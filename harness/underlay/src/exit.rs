@@ -1,5 +1,7 @@
 //! The codes the program ends with. They are part of its interface and don't change.
 
+use crate::verdict::Summary;
+
 /// All that was asserted holds.
 pub const OK: u8 = 0;
 
@@ -21,7 +23,8 @@ pub const INTERRUPTED: u8 = 130;
 /// Told to end (SIGTERM): 128 and its number.
 pub const TERMINATED: u8 = 143;
 
-use crate::verdict::Summary;
+/// Nobody read the output to its end (`underlay … | head`): 128 and SIGPIPE's number.
+pub const UNREAD: u8 = 141;
 
 /// The code of a finished run.
 ///

@@ -92,6 +92,7 @@ impl Stop {
         match self {
             Self::Files(_) | Self::Usage { .. } => exit::USAGE,
             Self::Host(_) => exit::HOST,
+            Self::Output(source) if source.kind() == io::ErrorKind::BrokenPipe => exit::UNREAD,
             Self::Output(_) | Self::Harness { .. } => exit::HARNESS,
         }
     }
