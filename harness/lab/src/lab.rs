@@ -20,6 +20,9 @@ use crate::vcn::Vcn;
 /// How long the overlay's first handshakes may take, retransmissions and a busy machine included.
 const OVERLAY_PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long a link may take to carry packets once both of its ends are up.
+pub const LINK_PATIENCE: Duration = Duration::from_secs(10);
+
 /// A network that is there: namespaces, links, routes, firewalls, overlay, internet services.
 pub struct Lab {
     /// What was asked for.
@@ -84,6 +87,11 @@ impl Lab {
             let namespace = namespace.clone();
             // The first transaction of a namespace waits for the kernel some 25 ms: all at once, then.
             firewalls.spawn_blocking(move || namespace.load_nft(&tables));
+        }
+        for vcn in &vcns {
+            for (namespace, link) in vcn.links(&network, &nodes, &internet) {
+                namespace.operational(&link, LINK_PATIENCE).await?;
+            }
         }
         let services = Internet::start(&internet, &network.internet)?;
         while let Some(loaded) = firewalls.join_next().await {

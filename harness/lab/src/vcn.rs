@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::namespace::Namespace;
 use crate::netlink::{Route, VethEnd, add_veth};
 use crate::nft::{Chain, ChainType, ConntrackState, Hook, INGRESS, SOURCE_CHECK, Statement, Table};
+use crate::node;
 use crate::sysctl::Sysctls;
 
 /// The bridge in a gateway's namespace.
@@ -33,6 +34,8 @@ pub struct Vcn {
 /// An interface that is plugged into a VCN, as the gateway's bridge sees it.
 struct Port<'a> {
     name: String,
+    /// The node's place in the topology.
+    node: usize,
     nic: &'a Nic,
     /// What stands on it: the interface itself, and the bridges and bonds over it.
     holders: Vec<&'a Nic>,
@@ -66,12 +69,17 @@ fn port_name(node: usize, nic: usize) -> String {
     format!("port{node}.{nic}")
 }
 
+/// The internet's end of a gateway's link.
+fn wan_far_end(index: u32) -> String {
+    format!("vcn-{index}")
+}
+
 fn ports<'a>(config: &Config, network: &'a Network) -> Vec<Port<'a>> {
     let mut ports = Vec::new();
     for (n, node) in network.nodes.iter().enumerate() {
         for (i, nic) in node.nics.iter().enumerate() {
             if matches!(&nic.kind, NicKind::Vcn(name) if *name == config.name) {
-                ports.push(Port { name: port_name(n, i), nic, holders: holders(node, nic) });
+                ports.push(Port { name: port_name(n, i), node: n, nic, holders: holders(node, nic) });
             }
         }
     }
@@ -113,7 +121,7 @@ impl Vcn {
         if self.config.nat == Nat::None {
             return Ok(());
         }
-        let far_name = format!("vcn-{}", self.index);
+        let far_name = wan_far_end(self.index);
         add_veth(VethEnd::new(&self.namespace, WAN, WAN_MTU), VethEnd::new(internet, &far_name, WAN_MTU))?;
         let far = Ipv4Addr::from(u32::from(TRANSIT) + 2 * self.index);
         let near = Ipv4Addr::from(u32::from(far) + 1);
@@ -148,6 +156,25 @@ impl Vcn {
         let mut netlink = self.namespace.netlink()?;
         netlink.set_controller(&port, SUBNET)?;
         netlink.link_up(&port)
+    }
+
+    /// Both ends of every veth pair of this network that should carry packets.
+    pub(crate) fn links(
+        &self,
+        network: &Network,
+        nodes: &[node::Node],
+        internet: &Namespace,
+    ) -> Vec<(Namespace, String)> {
+        let mut links = Vec::new();
+        if self.config.nat != Nat::None {
+            links.push((self.namespace.clone(), WAN.to_owned()));
+            links.push((internet.clone(), wan_far_end(self.index)));
+        }
+        for port in ports(&self.config, network).into_iter().filter(|port| port.nic.up) {
+            links.push((nodes[port.node].namespace.clone(), port.nic.name.clone()));
+            links.push((self.namespace.clone(), port.name));
+        }
+        links
     }
 
     /// The gateway's rules.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use cilium::Decisions;
 use cilium::inputs::NodeInputs;
+use lab::lab::LINK_PATIENCE;
 use lab::serve::Service as Server;
 use lab::serve::echo;
 use lab::{Lab, Namespace};
@@ -19,7 +20,7 @@ use super::blocking;
 use super::datapath::Datapath;
 use super::firewall::{Firewall, Service};
 use super::inputs::{node_index, router_ip};
-use super::pod::{Pod, PodNetwork};
+use super::pod::{INTERFACE, Pod, PodNetwork};
 use super::workload::{self, API_PORT, CoreDns, HEALTH_PORT};
 use crate::case::{Case, Workload};
 use crate::observed::{DnsState, EngineError};
@@ -94,6 +95,12 @@ impl Cluster {
         let mut nodes = Vec::new();
         for node in building {
             nodes.push(node.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?);
+        }
+        for node in &nodes {
+            for pod in &node.pods {
+                node.namespace.operational(&pod.lxc, LINK_PATIENCE).await?;
+                pod.namespace.operational(INTERFACE, LINK_PATIENCE).await?;
+            }
         }
         let pods: Vec<_> = nodes.iter().flat_map(|node| &node.pods).map(|pod| pod.namespace.clone()).collect();
         capture.add(&pods).map_err(|error| EngineError::failed("capture in pods", &error))?;
