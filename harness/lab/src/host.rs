@@ -75,7 +75,8 @@ impl Capability {
         match self {
             Self::Namespaces => {
                 "run as root, or allow user namespaces: sysctl kernel.unprivileged_userns_clone=1; on Ubuntu 24.04 also \
-                 sysctl kernel.apparmor_restrict_unprivileged_userns=0"
+                 sysctl kernel.apparmor_restrict_unprivileged_userns=0; where user.max_user_namespaces or \
+                 user.max_net_namespaces is too low, raise it: sysctl user.max_user_namespaces=15000"
             }
             Self::Tun => "load the tun module and open /dev/net/tun to the user: modprobe tun; chmod 0666 /dev/net/tun",
             Self::Veth => "modprobe veth",

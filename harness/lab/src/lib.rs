@@ -8,6 +8,7 @@ pub mod error;
 pub mod host;
 pub mod internet;
 pub mod lab;
+pub mod limits;
 pub mod namespace;
 pub mod netlink;
 pub mod nft;

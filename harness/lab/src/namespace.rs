@@ -30,9 +30,13 @@ impl Inner {
 }
 
 /// The namespace this process calls its own, which every [`Namespace::enter`] comes back to.
-fn home() -> &'static OwnedFd {
+fn home() -> io::Result<&'static OwnedFd> {
     static HOME: OnceLock<OwnedFd> = OnceLock::new();
-    HOME.get_or_init(|| current().expect("/proc shows this thread's network namespace"))
+    if let Some(home) = HOME.get() {
+        return Ok(home);
+    }
+    let here = current()?;
+    Ok(HOME.get_or_init(|| here))
 }
 
 fn current() -> io::Result<OwnedFd> {
@@ -40,11 +44,11 @@ fn current() -> io::Result<OwnedFd> {
 }
 
 /// Goes back home when dropped, so that a panic in between doesn't leave the thread in the wrong namespace.
-struct ComeHome;
+struct ComeHome(&'static OwnedFd);
 
 impl Drop for ComeHome {
     fn drop(&mut self) {
-        setns(home(), CloneFlags::CLONE_NEWNET).expect("a thread can return to its own network namespace");
+        setns(self.0, CloneFlags::CLONE_NEWNET).expect("a thread can return to its own network namespace");
     }
 }
 
@@ -55,16 +59,16 @@ impl Namespace {
     /// The kernel's answer, where it refuses: no privileges, or a limit reached (`user.max_net_namespaces`).
     pub fn create(name: impl Into<String>, sysctls: &Sysctls) -> Result<Self> {
         let name = name.into();
-        home();
         let failed = |step: &str| {
             let (namespace, step) = (name.clone(), step.to_owned());
             move |source: io::Error| Error::Namespace { namespace, step, source }
         };
+        let home = home().map_err(failed("open this thread's network namespace"))?;
         let fd = {
             unshare(CloneFlags::CLONE_NEWNET).map_err(io::Error::from).map_err(failed("create a network namespace"))?;
-            let _home = ComeHome;
+            let _home = ComeHome(home);
             let fd = current().map_err(failed("open the new network namespace"))?;
-            sysctls.apply().map_err(failed("set sysctls"))?;
+            sysctls.apply().map_err(|(path, error)| failed(&format!("set sysctl net/{path}"))(error))?;
             fd
         };
         let namespace = Self(Arc::new(Inner::new(name, fd)));
@@ -110,13 +114,10 @@ impl Namespace {
     /// # Panics
     /// When the thread can't get back home, which would put later sockets into the wrong namespace.
     pub fn enter<T>(&self, work: impl FnOnce() -> T) -> Result<T> {
-        home();
-        setns(&self.0.fd, CloneFlags::CLONE_NEWNET).map_err(|errno| Error::Namespace {
-            namespace: self.0.name.clone(),
-            step: "enter".to_owned(),
-            source: errno.into(),
-        })?;
-        let _home = ComeHome;
+        let failed = |source| Error::Namespace { namespace: self.0.name.clone(), step: "enter".to_owned(), source };
+        let home = home().map_err(failed)?;
+        setns(&self.0.fd, CloneFlags::CLONE_NEWNET).map_err(|errno| failed(errno.into()))?;
+        let _home = ComeHome(home);
         Ok(work())
     }
 }

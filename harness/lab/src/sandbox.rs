@@ -11,6 +11,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{getgid, getuid};
 
 use crate::host::{Capability, Missing};
+use crate::limits;
 
 /// How the process may act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +22,8 @@ pub enum Privilege {
     UserNamespace,
 }
 
-/// Moves the process into a fresh network namespace, by way of a user namespace where needed.
+/// Moves the process into a fresh network namespace, by way of a user namespace where needed, and lets it open as many
+/// files as the host allows.
 ///
 /// Call it first thing in `main`: a process with more than one thread can't enter a user namespace. Whether the
 /// process is privileged is found by trying, since uid 0 in a container may not be.
@@ -29,23 +31,33 @@ pub enum Privilege {
 /// # Errors
 /// The host allows neither; with the remedy.
 pub fn enter() -> Result<Privilege, Missing> {
+    limits::raise();
     match unshare(CloneFlags::CLONE_NEWNET) {
         Ok(()) => return Ok(Privilege::Root),
         Err(Errno::EPERM) => {}
-        Err(errno) => return Err(missing(errno.desc())),
+        Err(errno) => return Err(refused(errno, "net")),
     }
     let (uid, gid) = (getuid(), getgid());
-    unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET).map_err(|errno| missing(errno.desc()))?;
+    unshare(CloneFlags::CLONE_NEWUSER).map_err(|errno| refused(errno, "user"))?;
     let map = || -> io::Result<()> {
         fs::write("/proc/self/setgroups", "deny")?;
         fs::write("/proc/self/uid_map", format!("0 {uid} 1"))?;
         fs::write("/proc/self/gid_map", format!("0 {gid} 1"))
     };
     // AppArmor lets the user namespace be made and then takes its capabilities away: this is where it shows.
-    map().map_err(|error| missing(&format!("user namespace: {error}")))?;
+    map().map_err(|error| missing(format!("user namespace: {error}")))?;
+    unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| refused(errno, "net"))?;
     Ok(Privilege::UserNamespace)
 }
 
-fn missing(reason: &str) -> Missing {
-    Missing { capability: Capability::Namespaces, reason: reason.to_owned() }
+/// `kind` is `net` or `user`. The kernel's ENOSPC is about a limit here, not about disks (user_namespaces(7)).
+fn refused(errno: Errno, kind: &str) -> Missing {
+    missing(match errno {
+        Errno::ENOSPC => format!("no more allowed by user.max_{kind}_namespaces"),
+        errno => format!("{kind} namespace: {}", errno.desc()),
+    })
+}
+
+fn missing(reason: String) -> Missing {
+    Missing { capability: Capability::Namespaces, reason }
 }

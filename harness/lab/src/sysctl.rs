@@ -18,8 +18,9 @@ impl Sysctls {
     /// A machine that passes packets on.
     pub const ROUTER: Self = Self { forward: true };
 
-    /// Writes them for the namespace the calling thread is in.
-    pub(crate) fn apply(self) -> io::Result<()> {
+    /// Writes them for the namespace the calling thread is in. An error comes with the name of the sysctl.
+    pub(crate) fn apply(self) -> Result<(), (&'static str, io::Error)> {
+        let write = |path, value| fs::write(Path::new("/proc/sys/net").join(path), value);
         let forward = if self.forward { "1" } else { "0" };
         for (path, value) in [
             ("ipv4/ip_forward", forward),
@@ -41,21 +42,18 @@ impl Sysctls {
             // Otherwise ICMP errors of a busy lab are lost to a limit (Linux: 1000 in a second, one target each second).
             ("ipv4/icmp_ratelimit", "0"),
         ] {
-            fs::write(Path::new("/proc/sys/net").join(path), value)
-                .map_err(|error| io::Error::new(error.kind(), format!("net/{path}: {error}")))?;
+            write(path, value).map_err(|error| (path, error))?;
         }
-        // Frames on a lab's bridge are not for the IP tables; docker turns this on in the host's namespace.
-        match fs::write("/proc/sys/net/bridge/bridge-nf-call-iptables", "0") {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(io::Error::new(error.kind(), format!("net/bridge: {error}"))),
-        }
-        // IPv6 off keeps router solicitations out of captures; a kernel without IPv6 has nothing to switch off.
-        for path in ["ipv6/conf/all/disable_ipv6", "ipv6/conf/default/disable_ipv6"] {
-            match fs::write(Path::new("/proc/sys/net").join(path), "1") {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(io::Error::new(error.kind(), format!("net/{path}: {error}"))),
+        for (path, value) in [
+            // Frames on a lab's bridge are not for the IP tables; docker turns this on in the host's namespace.
+            ("bridge/bridge-nf-call-iptables", "0"),
+            // IPv6 off keeps router solicitations out of captures; a kernel without IPv6 has nothing to switch off.
+            ("ipv6/conf/all/disable_ipv6", "1"),
+            ("ipv6/conf/default/disable_ipv6", "1"),
+        ] {
+            match write(path, value) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err((path, error)),
+                _ => {}
             }
         }
         Ok(())

@@ -93,12 +93,16 @@ impl From<lab::Error> for EngineError {
 
 impl EngineError {
     /// A failure of the harness, with all causes in one line.
-    pub fn failed(step: &str, error: &dyn std::error::Error) -> Self {
+    pub fn failed(step: &str, error: &(dyn std::error::Error + 'static)) -> Self {
+        let hint = lab::limits::hint(error);
         let mut reason = error.to_string();
         let mut cause = error.source();
         while let Some(error) = cause {
             reason = format!("{reason}: {error}");
             cause = error.source();
+        }
+        if let Some(hint) = hint {
+            reason = format!("{reason}: {hint}");
         }
         Self::Failed { step: step.to_owned(), reason }
     }

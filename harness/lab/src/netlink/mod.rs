@@ -17,6 +17,7 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{Socket, SocketAddr};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -219,7 +220,14 @@ impl Netlink<'_> {
     /// # Errors
     /// There is no such interface.
     pub fn index(&self, name: &str) -> Result<u32> {
-        self.namespace.enter(|| nix::net::if_::if_nametoindex(name))?.map_err(|errno| Error::Netlink {
+        let look_up = || {
+            nix::net::if_::if_nametoindex(name).map_err(|errno| {
+                // glibc says "no such file" where it could open no socket to ask with: then ask for a socket ourselves.
+                let (family, kind) = (AddressFamily::Inet, SockType::Datagram);
+                socket(family, kind, SockFlag::SOCK_CLOEXEC, None).err().unwrap_or(errno)
+            })
+        };
+        self.namespace.enter(look_up)?.map_err(|errno| Error::Netlink {
             namespace: self.namespace.name().to_owned(),
             step: format!("look up interface {name}"),
             message: None,

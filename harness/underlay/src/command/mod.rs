@@ -111,7 +111,10 @@ impl Stop {
             // `underlay … | head` is nothing to complain about.
             Self::Output(source) if source.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             Self::Host(missing) => writeln!(err, "{error} {missing}"),
-            Self::Output(source) | Self::Harness { source, .. } => writeln!(err, "{error} {self}: {source}"),
+            Self::Output(source) | Self::Harness { source, .. } => {
+                let help = lab::limits::hint(source).map(|help| format!("\n  help: {help}")).unwrap_or_default();
+                writeln!(err, "{error} {self}: {source}{help}")
+            }
         };
     }
 }
