@@ -153,7 +153,7 @@ impl Tap {
 /// asks for them (`net_enable_timestamp` leaves it to a work queue); until then it stamps them as they are read, and
 /// the order of hops is lost. Sends packets to itself on `lo`; where there is no `lo` to do it on, it doesn't wait.
 pub(super) fn stamps_work(namespace: &Namespace) -> Result<()> {
-    const PATIENCE: Duration = Duration::from_millis(500);
+    const PATIENCE: Duration = Duration::from_secs(10);
     let socket = namespace.udp(std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 0), None)?;
     let probe = |socket: &tokio::net::UdpSocket| -> io::Result<bool> {
         let to = socket.local_addr()?;

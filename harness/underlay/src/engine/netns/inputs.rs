@@ -6,7 +6,7 @@ use cilium::inputs::{Address, Link, NodeInputs, Peer, Route, flags};
 use ipnet::{IpNet, Ipv4Net};
 use lab::Namespace;
 use lab::netlink::{LinkInfo, RouteInfo, table};
-use topology::network::{Network, NicKind, Node};
+use topology::network::{Network, NicKind, Node, OverlayBackend};
 
 use crate::case::Case;
 
@@ -17,6 +17,16 @@ const TAILSCALE_RESOLVER: Ipv4Addr = Ipv4Addr::new(100, 100, 100, 100);
 const SCOPE_GLOBAL: u8 = 0;
 const SCOPE_HOST: u8 = 254;
 const LO: u32 = 1;
+/// Flags beside those the model reads (linux/if.h); reasons quote all of them.
+const IFF_BROADCAST: u32 = 0x2;
+const IFF_POINTOPOINT: u32 = 0x10;
+const IFF_RUNNING: u32 = 0x40;
+const IFF_NOARP: u32 = 0x80;
+const IFF_MASTER: u32 = 0x400;
+const IFF_MULTICAST: u32 = 0x1000;
+const IFF_LOWER_UP: u32 = 0x1_0000;
+/// Of a link that is up and has a carrier.
+const RUNNING: u32 = flags::IFF_UP | IFF_RUNNING | IFF_LOWER_UP;
 
 /// The node's index among the cluster's nodes, which decides its pods' range.
 ///
@@ -64,11 +74,19 @@ pub fn peers(case: &Case, node: &str, node_ips: &[(String, Ipv4Addr)]) -> Vec<Pe
 /// # Errors
 /// The kernel's answer.
 pub fn read(case: &Case, node: &Node, namespace: &Namespace) -> lab::Result<NodeInputs> {
+    let (links, routes) = seen(namespace)?;
+    Ok(NodeInputs { links, routes, ..frame(case, node) })
+}
+
+/// A namespace's links with their addresses, and its routes of all tables, as an agent there sees them.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn seen(namespace: &Namespace) -> lab::Result<(Vec<Link>, Vec<Route>)> {
     let mut netlink = namespace.netlink()?;
     let links = netlink.links()?.into_iter().map(link).collect();
     let routes = netlink.routes()?.into_iter().map(route).collect();
-    drop(netlink);
-    Ok(NodeInputs { links, routes, ..frame(case, node) })
+    Ok((links, routes))
 }
 
 fn link(info: LinkInfo) -> Link {
@@ -102,17 +120,23 @@ fn route(info: RouteInfo) -> Route {
 pub fn predict(case: &Case, node: &Node) -> NodeInputs {
     let mut inputs = frame(case, node);
     let mut prediction = Prediction::default();
-    prediction.link("lo", "device", 65536, flags::IFF_UP | flags::IFF_LOOPBACK, vec![0; 6]);
+    prediction.link("lo", "device", 65536, RUNNING | flags::IFF_LOOPBACK, vec![0; 6]);
     prediction.address(LO, "127.0.0.1/8".parse().expect("an address"), SCOPE_HOST, true);
     for nic in &node.nics {
-        let kind = match nic.kind {
-            NicKind::Vcn(_) => "veth",
-            NicKind::Bridge(_) => "bridge",
-            NicKind::Bond(_) => "bond",
-            NicKind::Dummy => "dummy",
+        // The flags each driver gives its devices at birth: ether_setup, bond_setup, dummy_setup.
+        let (kind, born) = match &nic.kind {
+            NicKind::Vcn(_) => ("veth", IFF_BROADCAST | IFF_MULTICAST),
+            NicKind::Bridge(_) => ("bridge", IFF_BROADCAST | IFF_MULTICAST),
+            NicKind::Bond(_) => ("bond", IFF_BROADCAST | IFF_MULTICAST | IFF_MASTER),
+            NicKind::Dummy => ("dummy", IFF_BROADCAST | IFF_NOARP),
         };
-        let up = if nic.up { flags::IFF_UP } else { 0 };
-        let index = prediction.link(&nic.name, kind, nic.mtu, up, vec![2; 6]);
+        let carrier = !matches!(&nic.kind, NicKind::Bridge(members) | NicKind::Bond(members) if members.is_empty());
+        let up = match nic.up {
+            true if carrier => RUNNING,
+            true => flags::IFF_UP,
+            false => 0,
+        };
+        let index = prediction.link(&nic.name, kind, nic.mtu, born | up, vec![2; 6]);
         for address in &nic.addresses {
             prediction.address(index, *address, SCOPE_GLOBAL, nic.up);
         }
@@ -124,19 +148,22 @@ pub fn predict(case: &Case, node: &Node) -> NodeInputs {
         let (NicKind::Bridge(members) | NicKind::Bond(members)) = &nic.kind else { continue };
         let master = prediction.index_of(&nic.name);
         for member in members {
-            let slave = if matches!(nic.kind, NicKind::Bond(_)) { flags::IFF_SLAVE } else { 0 };
-            if let Some(link) = prediction.links.iter_mut().find(|link| link.name == *member) {
-                link.master = master;
-                link.flags |= slave;
+            let Some(link) = prediction.links.iter_mut().find(|link| link.name == *member) else { continue };
+            link.master = master;
+            if matches!(nic.kind, NicKind::Bond(_)) {
+                // A bond sets its members up and gives them its MTU (drivers/net/bonding/bond_main.c, bond_enslave).
+                link.flags |= flags::IFF_SLAVE | RUNNING;
+                link.mtu = nic.mtu;
             }
         }
     }
     if let (Some(overlay), Some(address)) = (&case.network.overlay, node.overlay_address) {
-        let kind = match overlay.backend {
-            topology::network::OverlayBackend::Userspace => "tuntap",
-            topology::network::OverlayBackend::Kernel => "wireguard",
+        // drivers/net/tun.c, tun_net_initialize; drivers/net/wireguard/device.c, wg_setup.
+        let (kind, born) = match overlay.backend {
+            OverlayBackend::Userspace => ("tuntap", IFF_POINTOPOINT | IFF_NOARP | IFF_MULTICAST),
+            OverlayBackend::Kernel => ("wireguard", IFF_POINTOPOINT | IFF_NOARP),
         };
-        let index = prediction.link(&overlay.interface, kind, overlay.mtu, flags::IFF_UP, Vec::new());
+        let index = prediction.link(&overlay.interface, kind, overlay.mtu, born | RUNNING, Vec::new());
         prediction.address(index, address.into(), SCOPE_GLOBAL, true);
         if overlay.policy_routing {
             let peers = case.network.nodes.iter().filter(|other| other.name != node.name);
@@ -178,7 +205,8 @@ impl Prediction {
         self.links.iter().find(|link| link.name == name).map(|link| link.index)
     }
 
-    /// An address brings its routes with it, as in the kernel: to itself in the local table, to its range in main.
+    /// An address brings its routes with it, as in the kernel (net/ipv4/fib_frontend.c, `fib_add_ifaddr`): to itself in
+    /// the local table, to its range in main, and to the range's broadcast address in the local table.
     fn address(&mut self, index: u32, address: Ipv4Net, scope: u8, up: bool) {
         let link = &mut self.links[index as usize - 1];
         let secondary = link.addresses.iter().any(|other| match other.net {
@@ -187,10 +215,13 @@ impl Prediction {
         });
         link.addresses.push(Address { net: address.into(), secondary, scope });
         self.route(table::LOCAL, address.addr().into(), None, index);
-        if scope == SCOPE_HOST {
-            self.route(table::LOCAL, address.trunc(), None, index);
-        } else if up && address.prefix_len() < 32 {
-            self.route(table::MAIN, address.trunc(), None, index);
+        if !up || secondary || address.prefix_len() == 32 {
+            return;
+        }
+        let ranges = if scope == SCOPE_HOST { table::LOCAL } else { table::MAIN };
+        self.route(ranges, address.trunc(), None, index);
+        if address.prefix_len() < 31 {
+            self.route(table::LOCAL, address.broadcast().into(), None, index);
         }
     }
 

@@ -1,0 +1,81 @@
+//! Hosts that lack something: what it is and what helps is told, nothing panics, and a case that can't run isn't a pass.
+
+mod elsewhere;
+
+use std::process::{ExitCode, Output};
+
+use elsewhere::{Elsewhere, ended};
+use libtest_mimic::{Arguments, Failed};
+use serde_json::Value;
+use underlay::exit;
+
+const SCENARIO: &str = "scenarios/guide/table.yaml";
+
+fn main() -> ExitCode {
+    elsewhere::second_life();
+    let arguments = Arguments::from_args();
+    let list = arguments.list;
+    let trials = vec![
+        Elsewhere::NoTun.trial("without_a_tun_device", list, |elsewhere| {
+            skipped(elsewhere, &["TUN devices", "/dev/net/tun: No such file or directory"], "modprobe tun")
+        }),
+        Elsewhere::ClosedTun.trial("with_a_tun_device_for_root_only", list, |elsewhere| {
+            skipped(elsewhere, &["TUN devices", "/dev/net/tun: Permission denied"], "chmod 0666 /dev/net/tun")
+        }),
+        Elsewhere::NoUserNamespaces.trial("without_user_namespaces", list, |elsewhere| {
+            let reason = ["network namespaces", "user.max_user_namespaces"];
+            skipped(elsewhere, &reason, "sysctl user.max_user_namespaces=")
+        }),
+        // Too few for the runtime; for the first namespace; for one machine; for a lab; for its cluster.
+        Elsewhere::Files(9).trial("with_9_files", list, short_of_files),
+        Elsewhere::Files(12).trial("with_12_files", list, short_of_files),
+        Elsewhere::Files(24).trial("with_24_files", list, short_of_files),
+        Elsewhere::Files(40).trial("with_40_files", list, short_of_files),
+        Elsewhere::Files(64).trial("with_64_files", list, short_of_files),
+    ];
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn calm(output: &Output) -> Result<(), Failed> {
+    let said = String::from_utf8_lossy(&output.stderr);
+    if said.contains("panicked") { Err(format!("it panicked:\n{said}").into()) } else { Ok(()) }
+}
+
+/// All that was said, wherever lines were broken.
+fn in_one_line(output: &Output) -> String {
+    let said = [&output.stdout, &output.stderr].map(|said| String::from_utf8_lossy(said).into_owned()).join(" ");
+    said.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// All cases are skipped, with a reason that has these words and a remedy that has those.
+fn skipped(elsewhere: Elsewhere, reason: &[&str], remedy: &str) -> Result<(), Failed> {
+    let output = elsewhere.underlay(&["test", SCENARIO, "--format", "json"])?;
+    calm(&output)?;
+    ended(&output, exit::HOST, "nothing asserted can run here")?;
+    let report: Value = serde_json::from_slice(&output.stdout)?;
+    let cases = report["cases"].as_array().filter(|cases| !cases.is_empty()).ok_or("a report has cases")?;
+    for case in cases {
+        let missing = case["missing"].to_string();
+        if case["verdict"] != "skip" || reason.iter().any(|word| !missing.contains(word)) || !missing.contains(remedy) {
+            return Err(format!("a skip should tell {reason:?} and the remedy {remedy:?}, got {case:#}").into());
+        }
+    }
+    let people = elsewhere.underlay(&["test", SCENARIO, "--color", "never"])?;
+    let said = in_one_line(&people);
+    match reason.iter().chain([&remedy]).find(|word| !said.contains(**word)) {
+        Some(word) => Err(format!("people should be told {word:?} too:\n{said}").into()),
+        None => Ok(()),
+    }
+}
+
+/// The limit is the user's to raise, and cases that met it may not be taken for anything but errors.
+fn short_of_files(elsewhere: Elsewhere) -> Result<(), Failed> {
+    let output = elsewhere.underlay(&["test", SCENARIO, "--jobs", "1", "--color", "never"])?;
+    calm(&output)?;
+    ended(&output, exit::HARNESS, "a lab takes more files")?;
+    let said = in_one_line(&output);
+    match ["RLIMIT_NOFILE", "ulimit -n"].iter().find(|word| !said.contains(**word)) {
+        Some(word) => Err(format!("the limit and what raises it should be told, {word:?} is not:\n{said}").into()),
+        None => Ok(()),
+    }
+}
