@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use lab::Namespace;
@@ -43,9 +44,9 @@ impl<'a> Attempt<'a> {
         Self { from, deathwatch, deadline, start: Instant::now() }
     }
 
-    /// Has the mark watched from now on. To be called before anything is sent.
-    pub(crate) fn watch(&self, mark: Mark) -> Watched<'a> {
-        Watched { watch: Some(self.deathwatch.watch(mark.clone())), mark }
+    /// Has the mark of packets to this address watched from now on. To be called before anything is sent.
+    pub(crate) fn watch(&self, mark: Mark, to: Ipv4Addr) -> Watched<'a> {
+        Watched { watch: Some(self.deathwatch.watch_sent(mark.clone(), self.from, to)), mark }
     }
 
     /// Time since the attempt began.

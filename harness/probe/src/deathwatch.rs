@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::future::Future;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 
+use lab::Namespace;
 use lab::drops::DropReason;
 
+use crate::capture::decode::IcmpError;
 use crate::mark::Mark;
 
 /// Resolves when the watched packet was seen to die, and never before or for another reason. Dropping it ends the
@@ -21,6 +23,13 @@ pub trait Deathwatch: Send + Sync {
     /// The answer's death counts too: it carries the same mark, and the probe stays as silent. A packet that is copied
     /// or sent again is dead when a death of any copy was seen and no copy arrived.
     fn watch(&self, mark: Mark) -> Watch<'_>;
+
+    /// The same for packets that a namespace sends to an address: a packet that dies on its first hop for want of a
+    /// hardware address is never seen, and its death is told only where it is known who sends it and where to.
+    fn watch_sent(&self, mark: Mark, from: &Namespace, to: Ipv4Addr) -> Watch<'_> {
+        let _ = (from, to);
+        self.watch(mark)
+    }
 }
 
 /// Watches nothing: silence is established by the deadline alone.
@@ -53,6 +62,14 @@ pub enum Cause {
     Dropped(DropReason),
     /// It waited for the hardware address of this neighbour, which nobody told.
     NoNeighbour(Ipv4Addr),
+    /// A router said so, to somebody else than the probe: to the tunnel's end that sent the packet on, or to the far
+    /// end, of its answer.
+    Told {
+        /// What it said.
+        error: IcmpError,
+        /// Who.
+        by: IpAddr,
+    },
 }
 
 impl fmt::Display for Cause {
@@ -66,6 +83,7 @@ impl fmt::Display for Cause {
             }
             Self::Dropped(DropReason::Rule(name)) => write!(formatter, "firewall rule {name}"),
             Self::NoNeighbour(address) => write!(formatter, "nobody answers for {address} on the link"),
+            Self::Told { error, by } => write!(formatter, "{error}, says {by}"),
         }
     }
 }

@@ -71,7 +71,7 @@ fn is_answer(query: &Message, answer: &Message) -> bool {
 async fn by_udp(attempt: &Attempt<'_>, server: SocketAddrV4, query: &Message, mark: Mark) -> Result<Message, Ending> {
     let socket = udp::connected(attempt, server).await?;
     let bytes = query.to_vec().map_err(|error| Ending::impossible(error.to_string()))?;
-    let mut watched = attempt.watch(mark);
+    let mut watched = attempt.watch(mark, *server.ip());
     let answer = async {
         socket.send(&bytes).await?;
         let mut buffer = vec![0; MESSAGE];

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::capture::decode::unreachable;
 use crate::deathwatch::Death;
 use crate::mark::Mark;
 
@@ -222,20 +223,6 @@ impl fmt::Display for Outcome {
             Self::Reply | Self::Silence | Self::Refused | Self::Broken => formatter.write_str(self.kind().name()),
         }
     }
-}
-
-/// Words for the codes of ICMP "destination unreachable".
-fn unreachable(code: u8) -> Option<&'static str> {
-    Some(match code {
-        0 => "net unreachable",
-        1 => "host unreachable",
-        2 => "protocol unreachable",
-        3 => "port unreachable",
-        9 => "net administratively prohibited",
-        10 => "host administratively prohibited",
-        13 => "administratively prohibited",
-        _ => return None,
-    })
 }
 
 impl fmt::Display for DnsFailure {

@@ -65,7 +65,7 @@ async fn ping(
         .and_then(|()| UdpSocket::from_std(std::net::UdpSocket::from(socket)))
         .map_err(|error| Ending::of_call(&error, None))?;
     let echo = Echo::new(token, size);
-    let mut watched = attempt.watch(Mark::Payload(token));
+    let mut watched = attempt.watch(Mark::Payload(token), target);
     let answer = async {
         socket.send_to(&echo.message, SocketAddrV4::new(target, 0)).await?;
         let mut packet = vec![0; PACKET];

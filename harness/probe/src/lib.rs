@@ -17,6 +17,7 @@ pub mod evidence;
 pub mod mark;
 pub mod run;
 pub mod spec;
+pub mod walk;
 pub mod witness;
 
 pub use evidence::{Evidence, Outcome};

@@ -82,7 +82,7 @@ pub(crate) async fn connect<'a>(attempt: &Attempt<'a>, target: SocketAddrV4) -> 
     let socket = attempt.from.tcp(None).map_err(|error| unmarked(Ending::of_lab(&error)))?;
     let (errors, local_port) = prepare(&socket).map_err(|error| unmarked(Ending::of_call(&error, None)))?;
     let mark = Mark::Tcp { namespace: attempt.from.clone(), local_port, remote: target };
-    let mut watched = attempt.watch(mark);
+    let mut watched = attempt.watch(mark, *target.ip());
     let connected = attempt.wait(&mut watched, socket.connect(target.into())).await;
     match connected.and_then(|made| made.map_err(|error| Ending::of_call(&error, error_queue::take(&errors)))) {
         Ok(stream) => Ok(Connected { stream, watched }),

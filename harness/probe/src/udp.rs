@@ -37,7 +37,7 @@ async fn echo(
 ) -> Result<Option<SocketAddrV4>, Ending> {
     let socket = connected(attempt, target).await?;
     let payload = [MAGIC, token.to_be_bytes()].concat();
-    let mut watched = attempt.watch(mark);
+    let mut watched = attempt.watch(mark, *target.ip());
     let answer = async {
         socket.send(&payload).await?;
         let mut buffer = [0; ANSWER];

@@ -1,4 +1,9 @@
-//! Deaths that were witnessed: a drop that the lab reported, or a next hop that never told its hardware address.
+//! Deaths that were witnessed: a drop that the lab reported, a next hop that never told its hardware address, or an ICMP
+//! error that somebody else than the probe is told.
+//!
+//! # An error that goes to somebody else
+//! What becomes of a packet inside a tunnel is told to the tunnel's end, which keeps it to itself; what becomes of an
+//! answer is told to the far end. An error about either that says the packet went no further is a death.
 //!
 //! # A next hop that doesn't answer
 //! A packet that waits for ARP is nowhere to be seen: it was last seen in its namespace, and what is seen instead is a
@@ -114,6 +119,10 @@ impl Witness {
 impl Deathwatch for Witness {
     fn watch(&self, mark: Mark) -> Watch<'_> {
         self.watching(&mark, None)
+    }
+
+    fn watch_sent(&self, mark: Mark, from: &Namespace, to: Ipv4Addr) -> Watch<'_> {
+        self.watching(&mark, Some((from, to)))
     }
 }
 

@@ -234,7 +234,7 @@ async fn icmp_error() -> Outcome {
     let seen = timeout(DEADLINE, capture.until(&payload(id), done)).await?;
     let errors: Vec<_> = seen.iter().filter(|seen| matches!(seen.kind, Kind::IcmpError(_))).collect();
     expect(errors.len(), 4, "port unreachable on its way back")?;
-    let quoted = errors[3].quoted.ok_or("the error quotes the packet")?;
+    let quoted = errors[3].quoted.as_ref().ok_or("the error quotes the packet")?.packet;
     expect(quoted.destination, IpAddr::V4(B), "the destination quoted")
 }
 

@@ -200,6 +200,6 @@ proptest! {
         let found = identifier.identify(Place(0), &ip(&decoder, &frame)).expect("the mark is quoted");
         prop_assert_eq!(found.mark, MARK);
         prop_assert!(matches!(found.kind, Kind::IcmpError(_)));
-        prop_assert_eq!(found.quoted.map(|quoted| quoted.ttl), Some(hop.ttl));
+        prop_assert_eq!(found.quoted.map(|quoted| quoted.packet.ttl), Some(hop.ttl));
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! Everything here takes hostile input: what isn't understood is [`Body::Other`] or [`Decoded::Other`], never a panic.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 use etherparse::{
@@ -158,6 +159,18 @@ pub enum UdpContent<'a> {
     },
     /// A DNS message with one question.
     Dns(Dns),
+    /// A WireGuard data message: a packet that nobody on the way can read.
+    Sealed(Sealed),
+}
+
+/// What tells one WireGuard data message from all others, wherever it is seen: no translation and no relay changes it
+/// (WireGuard's protocol, §5.4.6 of its whitepaper).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Sealed {
+    /// The receiver's index of the session.
+    pub receiver: u32,
+    /// The message's number in the session.
+    pub counter: u64,
 }
 
 /// What a DNS message asks or answers.
@@ -210,6 +223,35 @@ pub enum IcmpError {
     TimeExceeded(u8),
     /// Another type and code.
     Other(u8, u8),
+}
+
+impl fmt::Display for IcmpError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable(code) => match unreachable(*code) {
+                Some(words) => formatter.write_str(words),
+                None => write!(formatter, "unreachable (code {code})"),
+            },
+            Self::TooBig(mtu) => write!(formatter, "too big for an MTU of {mtu}"),
+            Self::TimeExceeded(0) => formatter.write_str("TTL exceeded"),
+            Self::TimeExceeded(_) => formatter.write_str("fragments missing"),
+            Self::Other(kind, code) => write!(formatter, "ICMP type {kind}, code {code}"),
+        }
+    }
+}
+
+/// Words for the codes of ICMP "destination unreachable" (RFC 792, RFC 1122, RFC 1812).
+pub(crate) fn unreachable(code: u8) -> Option<&'static str> {
+    Some(match code {
+        0 => "net unreachable",
+        1 => "host unreachable",
+        2 => "protocol unreachable",
+        3 => "port unreachable",
+        9 => "net administratively prohibited",
+        10 => "host administratively prohibited",
+        13 => "administratively prohibited",
+        _ => return None,
+    })
 }
 
 /// Decodes frames by a list of VXLAN ports.
@@ -319,7 +361,7 @@ impl Decoder {
         } else if source_port == DNS_PORT || destination_port == DNS_PORT {
             dns(payload).map_or(UdpContent::Opaque, UdpContent::Dns)
         } else {
-            UdpContent::Opaque
+            sealed(payload).map_or(UdpContent::Opaque, UdpContent::Sealed)
         };
         Body::Udp { source_port, destination_port, payload, content }
     }
@@ -375,6 +417,15 @@ fn tcp(bytes: &[u8]) -> Option<Tcp> {
         sequence: u32::from_be_bytes([head[4], head[5], head[6], head[7]]),
         rest: None,
     })
+}
+
+/// A WireGuard data message: type 4 and three zeros, receiver, counter, all little-endian, then at least a tag.
+fn sealed(bytes: &[u8]) -> Option<Sealed> {
+    const SMALLEST: usize = 32;
+    let rest = bytes.strip_prefix(&[4, 0, 0, 0]).filter(|_| bytes.len() >= SMALLEST)?;
+    let (receiver, rest) = rest.split_first_chunk()?;
+    let counter = rest.first_chunk()?;
+    Some(Sealed { receiver: u32::from_le_bytes(*receiver), counter: u64::from_le_bytes(*counter) })
 }
 
 /// The first question of a DNS message (RFC 1035 §4.1). It comes right behind the header, so nothing before it could be

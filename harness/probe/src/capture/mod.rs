@@ -24,12 +24,14 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::correlate::arp::ArpSeen;
+use crate::correlate::identify::Identified;
+use crate::correlate::sealed::{self, SealedSighting};
 use crate::correlate::{Correlator, Limits, MarkId, Place, Seen};
 use crate::deathwatch::{Cause, Death};
 use crate::mark::Mark;
 
-use decode::{Decoded, Decoder};
-use sighting::{Direction, Kind, Sighting, Transport};
+use decode::{Decoded, Decoder, IcmpError};
+use sighting::{Direction, Kind, Sighting, Summary, Transport};
 use sys::Readiness;
 use tap::{Raw, Tap};
 
@@ -124,6 +126,25 @@ impl Losses {
     pub fn any_packet(&self) -> bool {
         !self.packets.is_empty()
     }
+}
+
+/// All that a capture knows of a mark.
+#[derive(Debug, Clone, Default)]
+pub struct Trail {
+    /// Where it was seen, in time order.
+    pub sightings: Vec<Sighting>,
+    /// Sightings that were not kept.
+    pub left_out: u64,
+    /// Packets of any kind that the capture lost since it looks for the mark.
+    pub lost: u64,
+    /// A reported drop, or an ICMP error that went to somebody else than the probe.
+    pub death: Option<Death>,
+    /// Encrypted datagrams seen since the mark's first sighting, in time order.
+    pub sealed: Vec<SealedSighting>,
+    /// Whether some of those were not kept.
+    pub sealed_forgotten: bool,
+    /// Deaths of encrypted datagrams.
+    pub sealed_deaths: Vec<(decode::Sealed, Death)>,
 }
 
 /// A running capture. Clones are the same one; it ends with the last.
@@ -228,6 +249,35 @@ impl Capture {
         let mut sightings: Vec<_> = track.seen().map(|seen| seen.sighting.clone()).collect();
         sightings.sort_by_key(|sighting| sighting.time);
         sightings
+    }
+
+    /// All that is known of a mark up to this call; none for a mark that isn't looked for.
+    pub fn trail(&self, mark: &Mark) -> Option<Trail> {
+        self.shared.sweep();
+        let mut state = self.shared.lock();
+        let lost = state.lost();
+        let correlator = &state.correlator;
+        let track = correlator.track(correlator.find(mark)?)?;
+        let mut sightings: Vec<_> = track.seen().map(|seen| seen.sighting.clone()).collect();
+        sightings.sort_by_key(|sighting| sighting.time);
+        let begun = sightings.first().map(|sighting| sighting.time);
+        let mut sealed: Vec<_> = begun.into_iter().flat_map(|begun| correlator.sealed.since(begun)).cloned().collect();
+        sealed.sort_by_key(|sighting| sighting.time);
+        let forgotten = correlator.sealed.forgotten.zip(begun).is_some_and(|(forgotten, begun)| forgotten >= begun);
+        Some(Trail {
+            sightings,
+            left_out: track.left_out,
+            lost: lost - track.lost_before,
+            death: track.dropped.clone(),
+            sealed,
+            sealed_forgotten: forgotten,
+            sealed_deaths: correlator.sealed.drops().cloned().collect(),
+        })
+    }
+
+    /// The namespace of that name, if it is captured.
+    pub fn namespace(&self, name: &str) -> Option<Namespace> {
+        self.shared.lock().taps.iter().find(|tap| *tap.name == *name).map(|tap| tap.namespace.clone())
     }
 
     /// Waits until what was seen of a mark satisfies `done`, and returns it. Wrap it in a deadline.
@@ -442,7 +492,22 @@ impl State {
             self.correlator.questions.note(&seen, arp);
             return true;
         }
+        if let Decoded::Ip(packet) = &decoded
+            && let Some(sealed) = sealed::of(packet)
+        {
+            self.correlator.sealed.note(SealedSighting {
+                namespace: Arc::clone(&tap.name),
+                interface: tap.name_of(raw.link),
+                direction: raw.direction,
+                in_passing: raw.in_passing,
+                time: raw.time,
+                sealed,
+                packet: Summary::of(packet),
+            });
+            return false;
+        }
         let Some(found) = self.correlator.identify(place, &decoded) else { return false };
+        let death = told_elsewhere(&tap.name, &found);
         let sighting = Sighting {
             namespace: Arc::clone(&tap.name),
             interface: tap.name_of(raw.link),
@@ -456,6 +521,14 @@ impl State {
             frame: Some(crate::correlate::frame(raw.layer, raw.length, &raw.bytes)),
         };
         self.correlator.keep(found.mark, Seen { place, read, sighting });
+        if let Some((death, answer)) = death
+            && let Some(track) = self.correlator.track_mut(found.mark)
+            // Of a request that was answered, another copy got through.
+            && (answer || !track.answered)
+            && track.dropped.is_none()
+        {
+            track.dropped = Some(death);
+        }
         true
     }
 
@@ -463,12 +536,17 @@ impl State {
         let Some(packet) = self.decoder.packet(&dropped.packet) else { return false };
         let place = self.taps.iter().position(|tap| *tap.name == *dropped.namespace);
         let place = Place(place.map_or(u32::MAX, |index| index as u32));
+        if let Some(sealed) = sealed::of(&packet) {
+            let death = Death {
+                namespace: dropped.namespace.clone(),
+                interface: dropped.interface.clone(),
+                cause: Cause::Dropped(dropped.reason.clone()),
+                detail: format!("the datagram {} → {} was dropped", packet.source, packet.destination),
+            };
+            self.correlator.sealed.note_drop(sealed, death);
+            return false;
+        }
         let Some(found) = self.correlator.recognise(place, &packet) else { return false };
-        // A connection whose later segments are lost may yet recover by another way; one that isn't opened won't.
-        let ends_it = match found.packet.transport {
-            Transport::Tcp { syn, .. } => syn,
-            _ => true,
-        };
         let Some(track) = self.correlator.track_mut(found.mark) else { return false };
         let what = match found.kind {
             // Another copy got through.
@@ -477,7 +555,7 @@ impl State {
             Kind::Answer => "answer",
             Kind::IcmpError(_) => return false,
         };
-        if !ends_it || track.dropped.is_some() {
+        if !ends_it(&found.packet) || track.dropped.is_some() {
             return false;
         }
         let (source, destination) = (found.packet.source, found.packet.destination);
@@ -493,6 +571,38 @@ impl State {
         });
         true
     }
+}
+
+/// Whether a packet's death is its probe's: a connection whose later segments are lost may yet recover by another way;
+/// one that isn't opened won't.
+fn ends_it(packet: &Summary) -> bool {
+    match packet.transport {
+        Transport::Tcp { syn, .. } => syn,
+        _ => true,
+    }
+}
+
+/// The death that an ICMP error tells somebody else than the probe, and whether it is the answer's.
+fn told_elsewhere(namespace: &str, found: &Identified) -> Option<(Death, bool)> {
+    let (Kind::IcmpError(error), Some(quoted)) = (found.kind, &found.quoted) else { return None };
+    let final_ = match error {
+        // An answer that finds its asker gone had been waited for by somebody who has another one.
+        IcmpError::Unreachable(3) => !quoted.answer,
+        IcmpError::Unreachable(_) | IcmpError::TimeExceeded(_) | IcmpError::TooBig(_) => true,
+        IcmpError::Other(..) => false,
+    };
+    if !final_ || !ends_it(&quoted.packet) || (quoted.outer.is_empty() && !quoted.answer) {
+        return None;
+    }
+    let what = if quoted.answer { "answer" } else { "packet" };
+    let carrier = quoted.outer.first().unwrap_or(&quoted.packet);
+    let mut detail = format!("{} told {}: {error}, about the {what} ", found.packet.source, found.packet.destination);
+    detail.push_str(&format!("{} → {}", carrier.source, carrier.destination));
+    if !quoted.outer.is_empty() {
+        detail.push_str(&format!(", which carried {} → {}", quoted.packet.source, quoted.packet.destination));
+    }
+    let cause = Cause::Told { error, by: found.packet.source };
+    Some((Death { namespace: namespace.to_owned(), interface: None, cause, detail }, quoted.answer))
 }
 
 impl Seen {

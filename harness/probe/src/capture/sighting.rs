@@ -47,9 +47,21 @@ pub struct Sighting {
     /// What that packet travels in, outermost first; empty where it travels bare.
     pub outer: Vec<Summary>,
     /// Of an ICMP error, the packet it is about.
-    pub quoted: Option<Summary>,
+    pub quoted: Option<Quoted>,
     /// The frame as captured, where there was room to keep it.
     pub frame: Option<Frame>,
+}
+
+/// What an ICMP error quotes of a probe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quoted {
+    /// Whether it is the answer that came to nothing.
+    pub answer: bool,
+    /// The packet that carries the mark.
+    pub packet: Summary,
+    /// What that packet travelled in, outermost first. Where it isn't empty, the error is told to whoever put the packet
+    /// into it, not to the probe.
+    pub outer: Vec<Summary>,
 }
 
 /// A captured frame.

@@ -13,7 +13,7 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 
 use super::{MarkId, Place};
 use crate::capture::decode::{Body, Decoded, Fragment, Packet, Tcp, UdpContent};
-use crate::capture::sighting::{Kind, Summary};
+use crate::capture::sighting::{Kind, Quoted, Summary};
 use crate::mark::MAGIC;
 
 /// Fragmented datagrams remembered at once, all marks and places together.
@@ -52,7 +52,7 @@ pub struct Identified {
     /// What that packet travels in, outermost first.
     pub outer: Vec<Summary>,
     /// Of an ICMP error, the packet it is about.
-    pub quoted: Option<Summary>,
+    pub quoted: Option<Quoted>,
 }
 
 /// Source and destination with their ports.
@@ -104,7 +104,7 @@ struct Found {
     mark: MarkId,
     kind: Kind,
     packet: Summary,
-    quoted: Option<Summary>,
+    quoted: Option<Quoted>,
 }
 
 impl Identifier {
@@ -183,12 +183,14 @@ impl Identifier {
             }
             Body::IcmpError { error, quoted: Some(quoted) } => {
                 // What the quoted packet travelled in isn't what the error travels in.
-                let found = self.find(place, quoted, &mut Vec::new())?;
+                let mut travelled = Vec::new();
+                let found = self.find(place, quoted, &mut travelled)?;
+                let answer = found.kind == Kind::Answer;
                 Some(Found {
                     mark: found.mark,
                     kind: Kind::IcmpError(*error),
                     packet: summary,
-                    quoted: Some(found.packet),
+                    quoted: Some(Quoted { answer, packet: found.packet, outer: travelled }),
                 })
             }
             Body::Continued => {

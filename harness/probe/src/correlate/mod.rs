@@ -4,6 +4,7 @@
 
 pub mod arp;
 pub mod identify;
+pub mod sealed;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use crate::mark::Mark;
 
 use arp::Questions;
 use identify::{Identified, Identifier, Key};
+use sealed::SealedLog;
 
 /// A namespace that is captured, by a number of the capture's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -66,7 +68,7 @@ pub struct Track {
     pub origin: Option<(Place, std::net::IpAddr)>,
     /// How many wait for its death.
     pub watchers: usize,
-    /// A drop that was reported.
+    /// A drop that was reported, or an ICMP error that went to somebody else than the probe.
     pub dropped: Option<Death>,
     /// Whether an answer was seen anywhere.
     pub answered: bool,
@@ -90,6 +92,8 @@ pub struct Correlator {
     identifier: Identifier,
     /// Questions for hardware addresses that nobody has answered.
     pub questions: Questions,
+    /// Encrypted datagrams.
+    pub sealed: SealedLog,
     tracks: HashMap<MarkId, Track>,
     order: VecDeque<MarkId>,
     next: u64,
@@ -105,6 +109,7 @@ impl Correlator {
             limits,
             identifier: Identifier::default(),
             questions: Questions::default(),
+            sealed: SealedLog::default(),
             tracks: HashMap::new(),
             order: VecDeque::new(),
             next: 0,
