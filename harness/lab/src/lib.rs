@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of Kubernetes or Cilium.
 
+pub mod conntrack;
 pub mod doctor;
 pub mod drops;
 pub mod error;

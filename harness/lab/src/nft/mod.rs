@@ -231,7 +231,7 @@ fn comment_of(data: &[u8]) -> Option<String> {
 }
 
 impl Namespace {
-    fn netfilter(&self) -> Result<Client> {
+    pub(crate) fn netfilter(&self) -> Result<Client> {
         self.enter(|| Client::open(NETLINK_NETFILTER, self.name()))?
     }
 
