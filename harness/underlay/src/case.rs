@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::Ipv4Net;
+use probe::walk::EndReason;
 use serde_json::{Map, Value};
 use topology::Network;
 
@@ -232,6 +233,11 @@ pub enum Subject {
         /// Which decision.
         fact: NodeFact,
     },
+    /// A node's NAT table after the probes.
+    Nat {
+        /// The node.
+        node: String,
+    },
     /// How many CoreDNS replicas are ready.
     DnsReady,
     /// How often CoreDNS replicas were restarted, all together.
@@ -270,7 +276,8 @@ pub enum NodeFact {
 pub enum Expected {
     /// Of a probe: its outcome and what came with it.
     Probe(ExpectedProbe),
-    /// Exactly this value; of [`NodeFact::NotSelected`], at least these entries, each reason containing the text.
+    /// Exactly this value; of [`NodeFact::NotSelected`], at least these entries, each reason containing the text; of
+    /// [`Subject::Nat`], a list of patterns with `*` and `?`: each must match a line, one that begins with `!` none.
     Value(Value),
 }
 
@@ -279,12 +286,36 @@ pub enum Expected {
 pub struct ExpectedProbe {
     /// The outcome.
     pub outcome: ExpectedOutcome,
-    /// The source the far end must have seen.
+    /// The source the far end must have seen; of a packet that didn't get there, the one it had where it ended.
     pub source: Option<Ipv4Addr>,
     /// What the answer must contain: an address in a DNS answer, text of a body.
     pub answer: Option<String>,
     /// Of an MTU error, the MTU in bytes.
     pub mtu: Option<u32>,
+    /// Places its packets must have come by, in this order, among others: the way there, then the way back.
+    pub via: Vec<String>,
+    /// The place where it must have ended.
+    pub dies_at: Option<String>,
+    /// Why it must have ended there.
+    pub reason: Option<EndReason>,
+    /// Places where none of its packets may have been seen in the clear.
+    pub silent_on: Vec<String>,
+}
+
+impl ExpectedProbe {
+    /// An outcome, and nothing beside it.
+    pub fn of(outcome: ExpectedOutcome) -> Self {
+        Self {
+            outcome,
+            source: None,
+            answer: None,
+            mtu: None,
+            via: Vec::new(),
+            dies_at: None,
+            reason: None,
+            silent_on: Vec::new(),
+        }
+    }
 }
 
 /// The outcomes a scenario can ask for.

@@ -4,6 +4,7 @@ pub mod case;
 pub mod command;
 pub mod engine;
 pub mod exit;
+pub mod nat;
 pub mod observed;
 pub mod report;
 pub mod runner;

@@ -1,11 +1,14 @@
 //! What an engine found out about a case: evidence, no opinion.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use probe::Evidence;
+use probe::capture::Statistics;
+use probe::walk::Walk;
 
 use crate::case::Case;
+use crate::nat::NatEntry;
 use crate::verdict::Provenance;
 
 /// Everything one run of a case brought to light.
@@ -24,6 +27,12 @@ pub struct Observed {
     /// Each probe's evidence, in the scenario's order. A probe that could not be sent since nothing was installed is
     /// left out.
     pub probes: Vec<(String, Evidence)>,
+    /// What became of each probe's packet, in the scenario's order. Empty where nothing was captured.
+    pub traces: Vec<(String, Trace)>,
+    /// Each cluster node's NAT table after the probes, in the topology's order.
+    pub nat: Vec<(String, Vec<NatEntry>)>,
+    /// What each namespace's capture saw and lost.
+    pub capture: Vec<Statistics>,
     /// How the nodes of the overlay reach each other: (from, to, `direct 168.107.2.61:41641` or `relayed …`).
     pub overlay_paths: Vec<(String, String, String)>,
     /// Counters of the lab's drop rules that are not zero: (namespace, rule, packets).
@@ -32,6 +41,24 @@ pub struct Observed {
     pub doubts: Vec<String>,
     /// How long each phase took, in order.
     pub phases: Vec<(&'static str, Duration)>,
+}
+
+impl Observed {
+    /// What became of the packet of the probe with this id.
+    pub fn trace(&self, probe: &str) -> Option<&Trace> {
+        self.traces.iter().find(|(id, _)| id == probe).map(|(_, trace)| trace)
+    }
+}
+
+/// What became of a probe's packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trace {
+    /// Its way. Of a probe of several steps (a name resolved, then a connection) that of the step it ended with.
+    pub walk: Walk,
+    /// Every place where any of the probe's packets was seen in the clear, as [`probe::walk::place::name`] names them.
+    pub places: BTreeSet<String>,
+    /// Whether packets may have gone unseen, so that not having been seen somewhere proves nothing.
+    pub gaps: bool,
 }
 
 /// A node's agent.

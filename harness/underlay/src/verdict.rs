@@ -3,11 +3,13 @@
 //! A check whose evidence is missing or doubtful is inconclusive, never passed and never failed. Silence in particular
 //! needs an observer without gaps: where frames were lost, only an answer that came proves anything.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use probe::Evidence;
 use probe::evidence::{Outcome, OutcomeKind};
+use probe::walk::{Walk, place};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -15,7 +17,8 @@ use cilium::Decisions;
 use cilium::decisions::HostRouting;
 
 use crate::case::{Case, Expected, ExpectedOutcome, ExpectedProbe, NodeFact, ProbeKind, Subject};
-use crate::observed::{Agent, EngineError, Observed};
+use crate::observed::{Agent, EngineError, Observed, Trace};
+use crate::scenario::glob;
 
 /// What a check, a probe or a whole case comes to. The worst of its parts is the whole's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -269,6 +272,7 @@ fn compare(case: &Case, observed: &Observed, subject: &Subject, expected: &Expec
     match (subject, expected) {
         (Subject::Probe(id), Expected::Probe(expected)) => compare_probe(case, observed, id, expected),
         (Subject::Node { node, fact }, Expected::Value(expected)) => compare_node(observed, node, *fact, expected),
+        (Subject::Nat { node }, Expected::Value(expected)) => compare_nat(observed, node, expected),
         (Subject::Helm, Expected::Value(expected)) => {
             let (word, reason) = match &observed.helm {
                 Ok(()) => ("accepted", String::new()),
@@ -368,8 +372,14 @@ fn compare_probe(case: &Case, observed: &Observed, id: &str, expected: &Expected
         None if outcome_holds => untold = Some(format!("the evidence doesn't tell the {name}")),
         None => {}
     };
+    let trace = observed.trace(id);
     if let Some(source) = expected.source {
-        add("source", evidence.source_seen.map(|seen| seen.to_string()), evidence.source_seen == Some(source));
+        let at_the_end = || match trace?.walk.hops.last()?.src.address {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        };
+        let seen = evidence.source_seen.or_else(at_the_end);
+        add("source", seen.map(|seen| seen.to_string()), seen == Some(source));
     }
     if let Some(wanted) = &expected.answer {
         let is_dns = case.probes.iter().any(|probe| probe.id == id && matches!(probe.kind, ProbeKind::Dns { .. }));
@@ -386,6 +396,12 @@ fn compare_probe(case: &Case, observed: &Observed, id: &str, expected: &Expected
         };
         add("mtu", mtu.map(|mtu| mtu.to_string()), mtu == Some(wanted));
     }
+    let mut way = WayFinding::of(expected, trace);
+    if outcome_holds {
+        measured.push_str(&way.measured);
+        holds = holds.map(|holds| holds && way.holds);
+        untold = untold.or(way.untold.take());
+    }
     let measured = Value::String(measured);
     let told = || match &evidence.silence {
         Some(silence) if evidence.detail.is_empty() => silence.to_string(),
@@ -399,9 +415,109 @@ fn compare_probe(case: &Case, observed: &Observed, id: &str, expected: &Expected
         return Finding { measured, holds: None, message };
     }
     match holds {
-        Some(holds) => Finding::of(measured, holds, told),
+        Some(holds) if way.message.is_empty() || !outcome_holds => Finding::of(measured, holds, told),
+        Some(holds) => Finding::of(measured, holds, || way.message),
         None => Finding::missing("no verdict"),
     }
+}
+
+/// What comparing a packet's way with what was expected of it came to.
+#[derive(Default)]
+struct WayFinding {
+    /// `, dies at master/enp0s6`, of what was asked for alone.
+    measured: String,
+    holds: bool,
+    /// What the evidence doesn't tell.
+    untold: Option<String>,
+    message: String,
+}
+
+impl WayFinding {
+    fn of(expected: &ExpectedProbe, trace: Option<&Trace>) -> Self {
+        let mut finding = Self { holds: true, ..Self::default() };
+        let ExpectedProbe { via, dies_at, reason, silent_on, .. } = expected;
+        if via.is_empty() && dies_at.is_none() && reason.is_none() && silent_on.is_empty() {
+            return finding;
+        }
+        let Some(Trace { walk, places, gaps }) = trace else {
+            finding.untold = Some("the evidence doesn't tell the packet's way".to_owned());
+            return finding;
+        };
+        let end = walk.last_end();
+        let mut wrong = Vec::new();
+        if let Some(at) = dies_at {
+            finding.measured.push_str(&format!(", dies at {}", end.at));
+            if !place::is_at(&end.at, at) {
+                wrong.push(format!("it ended at {}", end.at));
+            }
+        }
+        if let Some(reason) = reason {
+            finding.measured.push_str(&format!(", reason {}", end.reason));
+            if end.reason != *reason && walk.end.reason != *reason {
+                wrong.push(format!("it ended for another reason: {}", end.reason.words()));
+            }
+        }
+        if !via.is_empty() {
+            let mut hops = walk.all_hops();
+            let missing = via.iter().find(|place| !hops.any(|hop| place::is_at(&hop.at, place)));
+            match missing {
+                None => finding.measured.push_str(&format!(", via {}", via.join(" → "))),
+                Some(missing) => {
+                    finding.measured.push_str(&format!(", not via {missing}"));
+                    wrong.push(format!("it came by {}", way_in_words(walk)));
+                }
+            }
+        }
+        if !silent_on.is_empty() {
+            let loud: Vec<_> =
+                silent_on.iter().filter(|named| places.iter().any(|seen| place::is_at(seen, named))).collect();
+            match loud.first() {
+                None => finding.measured.push_str(&format!(", silent on {}", silent_on.join(", "))),
+                Some(loud) => {
+                    finding.measured.push_str(&format!(", seen on {loud}"));
+                    wrong.push(format!("it was seen on {loud}"));
+                }
+            }
+            if loud.is_empty() && *gaps {
+                finding.untold = Some("packets went unseen, so that silence proves nothing".to_owned());
+            }
+        }
+        finding.holds = wrong.is_empty();
+        if !wrong.is_empty() {
+            if !end.detail.is_empty() {
+                wrong.push(end.detail.clone());
+            }
+            finding.message = wrong.join("; ");
+        }
+        finding
+    }
+}
+
+/// A walk's places in order, each once for as long as the packet stayed there.
+fn way_in_words(walk: &Walk) -> String {
+    let mut places: Vec<&str> = walk.all_hops().map(|hop| hop.at.as_str()).collect();
+    places.dedup();
+    if places.is_empty() { "no place at all".to_owned() } else { places.join(" → ") }
+}
+
+fn compare_nat(observed: &Observed, node: &str, expected: &Value) -> Finding {
+    let Some((_, entries)) = observed.nat.iter().find(|(name, _)| name == node) else {
+        return Finding::missing(match (&observed.helm, died(observed)) {
+            (Err(reason), _) => not_installed(reason),
+            (Ok(()), Some(died)) => died,
+            (Ok(()), None) => format!("the NAT table of {node} wasn't read"),
+        });
+    };
+    let lines: Vec<_> = entries.iter().map(ToString::to_string).collect();
+    let patterns = expected.as_array().into_iter().flatten().filter_map(Value::as_str);
+    let wrong: Vec<_> = patterns
+        .filter_map(|pattern| match pattern.strip_prefix('!') {
+            Some(none) => lines.iter().find(|line| glob(none.trim(), line)).map(|line| format!("there is `{line}`")),
+            None if lines.iter().any(|line| glob(pattern, line)) => None,
+            None => Some(format!("there is no `{pattern}`")),
+        })
+        .collect();
+    Finding::of(json!(lines), wrong.is_empty(), || wrong.join("; "))
 }
 
 /// The first line of an answer, shortened: bodies can be long.

@@ -108,6 +108,7 @@ impl Subject {
         match self {
             Self::Probe(id) => id,
             Self::Node { fact, .. } => fact.name(),
+            Self::Nat { .. } => "nat",
             Self::DnsReady => "dns-ready",
             Self::DnsRestarts => "dns-restarts",
             Self::Helm => "helm",
@@ -117,7 +118,7 @@ impl Subject {
     /// The node it is about, if it is about one.
     pub fn node(&self) -> Option<&str> {
         match self {
-            Self::Node { node, .. } => Some(node),
+            Self::Node { node, .. } | Self::Nat { node } => Some(node),
             _ => None,
         }
     }
@@ -156,6 +157,18 @@ impl fmt::Display for ExpectedProbe {
         }
         if let Some(mtu) = self.mtu {
             write!(formatter, ", mtu {mtu}")?;
+        }
+        if let Some(at) = &self.dies_at {
+            write!(formatter, ", dies at {at}")?;
+        }
+        if let Some(reason) = self.reason {
+            write!(formatter, ", reason {reason}")?;
+        }
+        if !self.via.is_empty() {
+            write!(formatter, ", via {}", self.via.join(" → "))?;
+        }
+        if !self.silent_on.is_empty() {
+            write!(formatter, ", silent on {}", self.silent_on.join(", "))?;
         }
         Ok(())
     }

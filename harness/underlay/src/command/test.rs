@@ -102,7 +102,7 @@ enum Overlay {
     Kernel,
 }
 
-fn deadline(text: &str) -> Result<Duration, String> {
+pub(super) fn deadline(text: &str) -> Result<Duration, String> {
     let read = duration(text.trim()).filter(|time| !time.is_zero());
     read.ok_or_else(|| "a number with its unit, `ms`, `s` or `m`: 500ms, 2s, 1.5s".to_owned())
 }

@@ -1,5 +1,6 @@
 //! Expectations and claims: from what is written to what is compared.
 
+use probe::walk::EndReason;
 use serde_json::{Value, json};
 use topology::Network;
 use topology::network::Node;
@@ -100,7 +101,7 @@ impl Block<'_> {
                 continue;
             };
             let kind = spec.as_ref().map(|spec| &spec.kind);
-            if let Some(expected) = probe(written, kind, report) {
+            if let Some(expected) = probe(written, kind, network, report) {
                 items.push(Item {
                     subject: Subject::Probe(name.value.clone()),
                     expected: Expected::Probe(expected),
@@ -150,9 +151,19 @@ fn node_facts(
     items: &mut Vec<Item>,
     report: &mut Report<'_>,
 ) {
+    let mut nat_item = None;
     let mut add = |fact: NodeFact, expected: Value, at: Position| {
         items.push(value(Subject::Node { node: node.name.clone(), fact }, expected, at));
     };
+    if let Some(nat) = &facts.nat {
+        let patterns = nat.value.iter().map(|pattern| json!(pattern.value.trim())).collect();
+        for pattern in nat.value.iter().filter(|pattern| pattern.trim_matches(['!', ' ', '*']).is_empty()) {
+            report
+                .add(pattern.at, format!("`{}` says nothing of an entry", shown(pattern)))
+                .help("such as `ICMP OUT 10.244.0.10:* -> 8.8.8.8:0 XLATE_SRC 10.0.0.239:*`");
+        }
+        nat_item = Some(value(Subject::Nat { node: node.name.clone() }, patterns, nat.at));
+    }
     if let Some(agent) = &facts.agent {
         words(agent, "an agent", ["running", "fatal"], report);
         add(NodeFact::Agent, json!(agent.trim()), agent.at);
@@ -207,6 +218,7 @@ fn node_facts(
         let own = own.collect();
         add(NodeFact::NodePortAddresses, own, addresses.at);
     }
+    items.extend(nat_item);
 }
 
 fn mtu_in_range(mtu: Spanned<u32>, report: &mut Report<'_>) {
@@ -271,12 +283,13 @@ fn masquerade_words(
 fn probe(
     written: &Spanned<Terse<ProbeExpectationFile>>,
     kind: Option<&ProbeKind>,
+    network: &Network,
     report: &mut Report<'_>,
 ) -> Option<ExpectedProbe> {
     let full = match &written.value {
         Terse::Short(word) => {
             let outcome = outcome(&Spanned { value: word.clone(), at: written.at }, kind, report)?;
-            return Some(ExpectedProbe { outcome, source: None, answer: None, mtu: None });
+            return Some(ExpectedProbe::of(outcome));
         }
         Terse::Full(full) => full,
     };
@@ -313,12 +326,44 @@ fn probe(
         }
         mtu_in_range(mtu, report);
     }
+    let hops = |list: &Option<Spanned<Vec<Spanned<String>>>>, report: &mut Report<'_>| -> Vec<String> {
+        let written = list.iter().flat_map(|list| &list.value);
+        written.filter_map(|place| place::hop(place, network, report)).collect()
+    };
+    let (via, silent_on) = (hops(&full.via, report), hops(&full.silent_on, report));
+    let dies_at = full.dies_at.as_ref().and_then(|at| place::hop(at, network, report));
+    let reason = full.reason.as_ref().and_then(|reason| end_reason(reason, report));
+    for (key, at) in
+        [("dies-at", full.dies_at.as_ref().map(|at| at.at)), ("reason", full.reason.as_ref().map(|reason| reason.at))]
+    {
+        if let Some(at) = at.filter(|_| outcome == ExpectedOutcome::Works) {
+            report
+                .add(at, format!("with `{outcome}` nothing dies"))
+                .help(format!("`{key}` goes with the other outcomes"));
+        }
+    }
     Some(ExpectedProbe {
         outcome,
         source: source.flatten(),
         answer: full.answer.as_ref().map(|answer| answer.value.clone()),
         mtu: full.mtu.map(|mtu| mtu.value),
+        via,
+        dies_at,
+        reason,
+        silent_on,
     })
+}
+
+fn end_reason(written: &Spanned<String>, report: &mut Report<'_>) -> Option<EndReason> {
+    let found = written.parse().ok();
+    if found.is_none() {
+        report.add(written.at, format!("`{}` is no reason a packet ends for", shown(written))).help(choices(
+            written,
+            "reasons",
+            EndReason::ALL.iter().map(|reason| reason.name()),
+        ));
+    }
+    found
 }
 
 fn outcome(written: &Spanned<String>, kind: Option<&ProbeKind>, report: &mut Report<'_>) -> Option<ExpectedOutcome> {

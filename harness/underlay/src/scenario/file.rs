@@ -297,12 +297,23 @@ pub struct ProbeExpectationFile {
     /// (another ICMP unreachable, or no route); `too-big`.
     pub outcome: Spanned<String>,
     /// The source address the far end saw: of the packet as it arrived there. With any outcome, since a packet may
-    /// arrive and its answer not; not with `dns`, whose server doesn't tell.
+    /// arrive and its answer not; of one that didn't arrive, the source it had where it was last seen. Not with `dns`,
+    /// whose server doesn't tell.
     pub source: Option<Spanned<String>>,
     /// What the answer holds, with `works`: of `dns` an address, of `http` text in the body.
     pub answer: Option<Spanned<String>>,
     /// The MTU that was reported, with `too-big`.
     pub mtu: Option<Spanned<u32>>,
+    /// Places it came by, in this order, and by others too: `master/cilium_vxlan`, `master/tailscale0`, `worker/pod`,
+    /// `vcn a/gateway`, `internet`. The way there first, then the answer's. A node's or VCN's name alone is any place of
+    /// it.
+    pub via: Option<Spanned<Vec<Spanned<String>>>>,
+    /// The place where its way ended: the last one where it was seen, or the interface it couldn't leave by.
+    pub dies_at: Option<Spanned<String>>,
+    /// Why it ended there: `no-arp-reply`, `source-check`, `overlay-no-peer`, `no-route`, `firewall`, …
+    pub reason: Option<Spanned<String>>,
+    /// Places where none of its packets was seen, in the clear. Proves nothing where packets went unseen.
+    pub silent_on: Option<Spanned<Vec<Spanned<String>>>>,
 }
 
 impl Full for ProbeExpectationFile {
@@ -338,6 +349,10 @@ pub struct NodeExpectationFile {
     pub pod_mtu: Option<Spanned<u32>>,
     /// The addresses on which NodePort services answer.
     pub nodeport_addresses: Option<Spanned<Vec<Spanned<String>>>>,
+    /// Lines of the node's NAT table after the probes, as `cilium bpf nat list` shows them, pods' flows only; `*` and `?`
+    /// stand for anything: `ICMP OUT 10.244.0.10:* -> 8.8.8.8:0 XLATE_SRC 10.0.0.239:*`. Each must be there, among
+    /// others; one that begins with `!` must not.
+    pub nat: Option<Spanned<Vec<Spanned<String>>>>,
 }
 
 /// How pods' packets leave their node.

@@ -22,7 +22,8 @@ use std::time::Duration;
 use cilium::{Model, Version};
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
-use topology::source::{Diagnostic, Diagnostics, Source};
+use topology::Network;
+use topology::source::{Diagnostic, Diagnostics, Source, Spanned};
 
 pub use discover::{FOLDER, discover, scenario_id};
 pub(crate) use matrix::glob;
@@ -31,7 +32,7 @@ pub use probes::MAX_PROBES;
 pub use resolve::{DEADLINE, MAX_CHECKS};
 pub(crate) use text::duration;
 
-use crate::case::Case;
+use crate::case::{Case, ProbeSpec};
 
 /// What the command line puts in place of what the files say.
 #[derive(Debug, Clone, Default)]
@@ -86,6 +87,26 @@ pub fn load_all(paths: &[PathBuf], overrides: &Overrides) -> Result<Vec<Case>, V
         names.insert(name, path);
     }
     if wrong.is_empty() { Ok(cases) } else { Err(wrong) }
+}
+
+/// A probe that was asked for outside of a file, on a network: from a place, and what, as a file has it,
+/// `{"icmp": "8.8.8.8"}`. Its name is `trace`.
+///
+/// # Errors
+/// All that is wrong with it.
+pub fn probe(from: &str, what: &Value, network: &Network) -> Result<ProbeSpec, Diagnostics> {
+    let mut written = serde_json::Map::from_iter([("from".to_owned(), Value::from(from))]);
+    written.extend(what.as_object().into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())));
+    // JSON is YAML.
+    let source = Source::from_bytes("the command line", Value::Object(written).to_string())?;
+    let file: file::ProbeFile = source.parse()?;
+    let mut report = report::Report::new(&source);
+    let name = Spanned { value: "trace".to_owned(), at: file.from.at };
+    let probe = probes::read_one(&name, &file, network, &mut report);
+    match report.finish(probe)? {
+        Some(probe) => Ok(probe),
+        None => Err(Diagnostic::of_file("the command line", "no probe can be made of it").into()),
+    }
 }
 
 /// The scenario file's JSON Schema (draft 2020-12), with a description on every key.

@@ -2,7 +2,7 @@
 
 use topology::Network;
 use topology::network::{Node, Role};
-use topology::source::{Spanned, choices, shown};
+use topology::source::{Spanned, choices, closest, shown};
 
 use super::report::Report;
 use crate::case::{Place, Service, Workload};
@@ -144,6 +144,59 @@ fn read(name: &str, whole: &Spanned<String>, network: &Network, report: &mut Rep
             None
         }
     }
+}
+
+/// What a node has beside the topology's interfaces where packets are seen.
+const ON_NODES: [&str; 10] = [
+    "pod",
+    "pod-2",
+    "coredns",
+    "lxc-pod",
+    "lxc-pod-2",
+    "lxc-coredns",
+    "cilium_vxlan",
+    "cilium_host",
+    "cilium_net",
+    "lo",
+];
+
+/// A place where a packet can be seen, as walks name them; a node or VCN stands for all places of it.
+pub(super) fn hop(text: &Spanned<String>, network: &Network, report: &mut Report<'_>) -> Option<String> {
+    let (first, second) = text.split_once('/').map_or((text.as_str(), None), |(first, second)| (first, Some(second)));
+    // `vcn a/gateway`, or as a place to send to, `vcn/a`.
+    let vcn = match (first, second) {
+        ("vcn", Some(rest)) => Some(rest.split_once('/').map_or((rest, None), |(name, part)| (name, Some(part)))),
+        _ => first.strip_prefix("vcn ").map(|name| (name, second)),
+    };
+    let known = match vcn {
+        Some((name, part)) => {
+            network.vcn(name).is_some() && part.is_none_or(|part| matches!(part, "gateway" | "subnet"))
+        }
+        None if first == "internet" => second.is_none(),
+        None => network.node(first).is_some_and(|node| {
+            second
+                .is_none_or(|part| ON_NODES.contains(&part) || device_names(network, node).any(|device| device == part))
+        }),
+    };
+    if known {
+        return Some(text.value.clone());
+    }
+    let mut all: Vec<String> = vec!["internet".to_owned()];
+    all.extend(network.vcns.iter().map(|vcn| format!("vcn {}/gateway", vcn.name)));
+    for node in &network.nodes {
+        let parts = device_names(network, node).chain(ON_NODES);
+        all.extend(parts.map(|part| format!("{}/{part}", node.name)));
+    }
+    let nodes = network.nodes.iter().map(|node| node.name.as_str());
+    let help = match closest(text, all.iter().map(String::as_str)) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!(
+            "NODE, NODE/pod, NODE/INTERFACE, vcn NAME/gateway, internet; the nodes are {}",
+            nodes.collect::<Vec<_>>().join(", ")
+        ),
+    };
+    report.add(text.at, format!("no packet is ever seen at `{}`", shown(text))).help(help);
+    None
 }
 
 /// A node's interfaces by name, the overlay's last.

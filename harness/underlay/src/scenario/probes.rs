@@ -35,7 +35,7 @@ pub(super) fn read<'a>(file: &'a ScenarioFile, network: &Network, report: &mut R
     probes
 }
 
-fn read_one(
+pub(super) fn read_one(
     name: &Spanned<String>,
     probe: &ProbeFile,
     network: &Network,

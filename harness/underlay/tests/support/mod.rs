@@ -49,7 +49,7 @@ pub fn expect(id: &str, outcome: ExpectedOutcome, line: u32) -> Check {
 
 /// The bare outcome.
 pub fn come_to(outcome: ExpectedOutcome) -> ExpectedProbe {
-    ExpectedProbe { outcome, source: None, answer: None, mtu: None }
+    ExpectedProbe::of(outcome)
 }
 
 /// A decision of the master's agent that must be `value`.
@@ -113,6 +113,9 @@ pub fn observed(case: &Case, probes: &[(&str, Evidence)]) -> Observed {
         nodes: nodes.collect(),
         dns: DnsState { replicas: 2, ready: 2, ..DnsState::default() },
         probes: probes.iter().map(|(id, evidence)| ((*id).to_owned(), evidence.clone())).collect(),
+        traces: Vec::new(),
+        nat: Vec::new(),
+        capture: Vec::new(),
         overlay_paths: vec![("master".to_owned(), "worker".to_owned(), "direct 168.107.2.61:41641".to_owned())],
         drops: Vec::new(),
         doubts: Vec::new(),

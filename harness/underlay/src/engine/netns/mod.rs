@@ -1,7 +1,8 @@
 //! The `netns` engine: nodes and pods in namespaces; Cilium's decisions by a model, carried out by the kernel.
 //!
 //! [`agents`] decides, [`datapath`] and [`firewall`] carry it out, [`pod`] and [`workload`] are what runs, [`cluster`]
-//! puts it together and [`send`] probes it. What comes of a packet is the kernel's doing alone.
+//! puts it together, [`send`] probes it, and [`trace`] says what became of the packets. What comes of a packet is the
+//! kernel's doing alone.
 
 pub mod agents;
 mod cluster;
@@ -10,6 +11,7 @@ mod firewall;
 pub mod inputs;
 mod pod;
 mod send;
+mod trace;
 mod workload;
 
 use std::pin::Pin;
@@ -99,6 +101,9 @@ async fn run(case: &Case) -> Result<Observed, EngineError> {
         nodes,
         dns: DnsState::default(),
         probes: Vec::new(),
+        traces: Vec::new(),
+        nat: Vec::new(),
+        capture: Vec::new(),
         overlay_paths: overlay_paths(case, &lab)?,
         drops: Vec::new(),
         doubts: Vec::new(),
@@ -112,16 +117,24 @@ async fn run(case: &Case) -> Result<Observed, EngineError> {
         let field = Field { case, lab: &lab, cluster: &cluster, capture: &capture, watch: &witness };
         let probes = case.probes.iter().map(|spec| {
             let field = &field;
-            async move { Ok::<_, EngineError>((spec.id.clone(), field.send(spec).await?)) }
+            async move {
+                let (from, evidence) = field.send(spec).await?;
+                Ok::<_, EngineError>((spec.id.clone(), from, evidence))
+            }
         });
-        observed.probes = futures::future::try_join_all(probes).await?;
+        let probes = futures::future::try_join_all(probes).await?;
         for (replica, failure) in cluster.dns_failures() {
             observed.dns.upstream_failures.insert(replica, failure);
         }
         phases.end("probes");
+        observed.traces = trace::traces(case, &capture, &probes);
+        observed.probes = probes.into_iter().map(|(id, _, evidence)| (id, evidence)).collect();
+        observed.nat = trace::nat(&lab, &cluster)?;
+        phases.end("walks");
     }
     observed.drops = drops(&lab)?;
     observed.doubts = doubts(&capture);
+    observed.capture = capture.statistics();
     phases.end("collect");
     observed.phases = phases.done;
     Ok(observed)
@@ -136,6 +149,9 @@ fn refused(refusal: String) -> Observed {
         nodes: Vec::new(),
         dns: DnsState::default(),
         probes: Vec::new(),
+        traces: Vec::new(),
+        nat: Vec::new(),
+        capture: Vec::new(),
         overlay_paths: Vec::new(),
         drops: Vec::new(),
         doubts: Vec::new(),

@@ -134,18 +134,18 @@ impl Field<'_> {
         })
     }
 
-    /// Sends a probe and waits for its evidence.
+    /// Sends a probe and waits for its evidence; returns the name of the namespace it was sent from with it.
     ///
     /// # Errors
     /// It can't be sent: this engine has no such place.
-    pub async fn send(&self, spec: &ProbeSpec) -> Result<Evidence, EngineError> {
+    pub async fn send(&self, spec: &ProbeSpec) -> Result<(String, Evidence), EngineError> {
         let (probe, from) = (self.probe(spec)?, self.namespace(&spec.from)?);
         let deadline = spec.deadline.unwrap_or(self.case.deadline);
         let mut evidence = probe::run(&probe, &from, deadline, self.watch).await;
         if evidence.source_seen.is_none() && matches!(probe, Probe::Icmp { .. }) {
             evidence.source_seen = self.source_at_the_end(&evidence);
         }
-        Ok(evidence)
+        Ok((from.name().to_owned(), evidence))
     }
 
     /// The source a ping had where it was last seen on its way: a kernel that answers pings tells nobody who asked.
