@@ -41,6 +41,9 @@ impl Sysctls {
             ("ipv4/conf/default/arp_ignore", "1"),
             // Otherwise ICMP errors of a busy lab are lost to a limit (Linux: 1000 in a second, one target each second).
             ("ipv4/icmp_ratelimit", "0"),
+            // A connection holds its namespace until the other end has confirmed its FIN. When the process is killed, the
+            // overlay that carried it is gone: without this the kernel repeats the FIN for minutes.
+            ("ipv4/tcp_orphan_retries", "2"),
         ] {
             write(path, value).map_err(|error| (path, error))?;
         }
