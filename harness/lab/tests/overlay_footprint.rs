@@ -6,14 +6,19 @@ mod mesh;
 use std::fs;
 
 use lab::overlay::{REFLECTORS, RELAY};
-use mesh::{Gateway, PATIENCE, World, config, runtime, talk, trial};
+use mesh::{Gateway, PATIENCE, World, by_kernel, config, no_wireguard, runtime, talk, trial};
 
 fn main() {
     mesh::run(Some(1), |missing| {
+        let wireguard = no_wireguard();
+        let wireguard = wireguard.as_deref();
         vec![
             trial("threads don't grow with nodes", missing, threads),
             trial("stopping leaves nothing", missing, stopped),
             trial("dropping leaves nothing", missing, dropped),
+            by_kernel("threads don't grow with nodes", wireguard, threads),
+            by_kernel("stopping leaves nothing", wireguard, stopped),
+            by_kernel("dropping leaves nothing", wireguard, dropped),
         ]
     });
 }
@@ -93,4 +98,8 @@ async fn dropped() {
         }
     };
     tokio::time::timeout(PATIENCE, gone).await.expect("tasks and descriptors are gone without being waited for");
+    for member in &world.members {
+        let links = member.namespace.netlink().expect("netlink").links().expect("links");
+        assert!(links.iter().all(|link| link.name != "tailscale0"), "{}: {links:?}", member.node);
+    }
 }

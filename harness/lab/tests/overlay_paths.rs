@@ -7,10 +7,12 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use lab::overlay::{Mapping, Path, RELAY};
-use mesh::{Gateway, World, config, talk, trial};
+use mesh::{Gateway, World, by_kernel, config, no_wireguard, talk, trial};
 
 fn main() {
     mesh::run(None, |missing| {
+        let wireguard = no_wireguard();
+        let wireguard = wireguard.as_deref();
         vec![
             trial("easy NAT on both sides: direct", missing, easy),
             trial("hard NAT on one side: by the relay", missing, hard),
@@ -19,6 +21,13 @@ fn main() {
             trial("two nodes of one network: at their local addresses", missing, same_network),
             trial("equal addresses in other networks aren't taken", missing, other_network),
             trial("a node without internet reaches its own network only", missing, offline),
+            by_kernel("easy NAT on both sides: direct", wireguard, easy),
+            by_kernel("hard NAT on one side: by the relay", wireguard, hard),
+            by_kernel("hard NAT on both sides: by the relay", wireguard, both_hard),
+            by_kernel("hard NAT towards an open node: direct", wireguard, hard_to_open),
+            by_kernel("two nodes of one network: at their local addresses", wireguard, same_network),
+            by_kernel("equal addresses in other networks aren't taken", wireguard, other_network),
+            by_kernel("a node without internet reaches its own network only", wireguard, offline),
         ]
     });
 }

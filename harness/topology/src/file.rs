@@ -163,7 +163,7 @@ pub struct OverlayFile {
 pub enum BackendFile {
     /// A process on a TUN device, as tailscaled is: a packet for nobody's address is dropped without a word.
     Userspace,
-    /// The kernel's WireGuard: a packet for nobody's address is answered with "host unreachable".
+    /// The kernel's WireGuard; a packet for nobody's address is dropped without a word all the same.
     Kernel,
 }
 

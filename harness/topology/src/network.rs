@@ -123,7 +123,7 @@ pub enum OverlayBackend {
     /// This process, on a TUN device: what tailscaled does. A packet that is for no peer is dropped without a word.
     #[default]
     Userspace,
-    /// The kernel's WireGuard. A packet that is for no peer is answered with ICMP host unreachable.
+    /// The kernel's WireGuard. A packet that is for no peer is dropped without a word all the same.
     Kernel,
 }
 

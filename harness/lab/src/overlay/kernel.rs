@@ -1,14 +1,21 @@
 //! WireGuard in the kernel.
+//!
+//! It behaves as the one in user space does, with one exception: a packet from a source that the peer may not use dies
+//! unreported, since the kernel tells nobody which one it was (drivers/net/wireguard/receive.c,
+//! `wg_packet_consume_data_done`, only counts `rx_frame_errors`).
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeFrom;
 use std::time::SystemTime;
 
 use nix::errno::Errno;
 use wireguard_control::{Backend, Device as Info, DeviceUpdate, InterfaceName, Key, PeerConfigBuilder};
 
+use super::nobody::{Nobody, Service};
 use super::routing::BYPASS_MARK;
 use super::{Counters, KEEPALIVE, Keys, PeerConfig};
+use crate::drops::DropLog;
 use crate::error::{Error, Result};
 use crate::host::{Capability, Missing};
 use crate::namespace::Namespace;
@@ -17,7 +24,10 @@ use crate::namespace::Namespace;
 pub(super) struct Device {
     namespace: Namespace,
     name: InterfaceName,
+    public: [u8; 32],
     peers: Vec<[u8; 32]>,
+    nobody: Option<Nobody>,
+    deleted: bool,
 }
 
 impl Device {
@@ -44,29 +54,59 @@ impl Device {
                 _ => failed(namespace, "add WireGuard device", &error),
             }
         })?;
-        Ok(Self { namespace: namespace.clone(), name, peers: Vec::new() })
+        let namespace = namespace.clone();
+        Ok(Self { namespace, name, public: keys.public(), peers: Vec::new(), nobody: None, deleted: false })
     }
 
-    /// Gives it its port and its peers. Handshakes begin when the device is up, since keepalives are due at once.
+    /// Gives it its port and its peers, and one more for all addresses that are no peer's. It calls nobody by itself.
+    /// Call it within the runtime.
     ///
     /// # Errors
     /// The kernel's answer.
-    pub(super) fn configure(&mut self, port: u16, peers: &[PeerConfig]) -> Result<()> {
+    pub(super) fn configure(&mut self, port: u16, peers: &[PeerConfig], log: DropLog) -> Result<()> {
         let mut update = DeviceUpdate::new().set_listen_port(port).replace_peers();
         for peer in peers {
-            let mut config = PeerConfigBuilder::new(&Key(peer.public))
-                .set_persistent_keepalive_interval(KEEPALIVE)
-                .replace_allowed_ips()
-                .add_allowed_ip(IpAddr::V4(peer.address), 32);
+            let mut config = PeerConfigBuilder::new(&Key(peer.public)).replace_allowed_ips();
+            // The kernel refuses to send to a peer without an endpoint, aloud.
             if let Some(endpoint) = peer.endpoint {
-                config = config.set_endpoint(SocketAddr::V4(endpoint));
+                config = config.set_endpoint(SocketAddr::V4(endpoint)).add_allowed_ip(IpAddr::V4(peer.address), 32);
             }
             update = update.add_peer(config);
         }
+        let nobody = Nobody::start(Service {
+            namespace: self.namespace.clone(),
+            interface: self.name.as_str_lossy().into_owned(),
+            public: self.public,
+            lost: peers.iter().filter(|peer| peer.endpoint.is_none()).map(|peer| peer.address).collect(),
+            log,
+        })?;
+        let everything_else = PeerConfigBuilder::new(&Key(nobody.public()))
+            .set_endpoint(SocketAddr::V4(nobody.endpoint()))
+            .add_allowed_ip(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+        self.nobody = Some(nobody);
         self.peers = peers.iter().map(|peer| peer.public).collect();
+        self.apply(update.add_peer(everything_else), "configure WireGuard peers")
+    }
+
+    /// Keeps NAT's mappings alive towards the peers from this position on. What had no session begins a handshake at
+    /// once, where the device is up.
+    ///
+    /// Two handshakes that cross undo each other, and the kernel tries again only after five seconds
+    /// (drivers/net/wireguard/noise.c: a peer has one handshake, which an incoming initiation replaces; messages.h:
+    /// `REKEY_TIMEOUT`). So one side of each pair has to begin, and the other one follows once there is a session.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub(super) fn keep_alive(&self, peers: RangeFrom<usize>) -> Result<()> {
+        let peers = self.peers.get(peers).unwrap_or_default().iter();
+        let configs = peers.map(|key| PeerConfigBuilder::new(&Key(*key)).set_persistent_keepalive_interval(KEEPALIVE));
+        self.apply(DeviceUpdate::new().add_peers(&configs.collect::<Vec<_>>()), "set WireGuard's keepalive")
+    }
+
+    fn apply(&self, update: DeviceUpdate, step: &str) -> Result<()> {
         self.namespace
             .enter(|| update.apply(&self.name, Backend::Kernel))?
-            .map_err(|error| failed(&self.namespace, "configure WireGuard peers", &error))
+            .map_err(|error| failed(&self.namespace, step, &error))
     }
 
     /// What went to and came from each peer, in their order.
@@ -85,8 +125,23 @@ impl Device {
     ///
     /// # Errors
     /// The kernel's answer.
-    pub(super) fn delete(self) -> Result<()> {
-        self.namespace.netlink()?.delete_link(&self.name.as_str_lossy())
+    pub(super) async fn delete(mut self) -> Result<()> {
+        self.deleted = true;
+        let result = self.namespace.netlink()?.delete_link(&self.name.as_str_lossy());
+        if let Some(nobody) = self.nobody.take() {
+            nobody.stop().await;
+        }
+        result
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        if !self.deleted
+            && let Ok(mut netlink) = self.namespace.netlink()
+        {
+            let _ = netlink.delete_link(&self.name.as_str_lossy());
+        }
     }
 }
 

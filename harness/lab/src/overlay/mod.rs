@@ -7,6 +7,7 @@
 mod discovery;
 mod firewall;
 mod kernel;
+mod nobody;
 mod ping;
 mod reflector;
 mod relay;
@@ -251,7 +252,7 @@ impl Overlay {
                 Interface::Kernel(mut device) => {
                     // The kernel binds the port when the device comes up.
                     drop(seeker);
-                    device.configure(config.port, &peers)?;
+                    device.configure(config.port, &peers, log.clone())?;
                     set_up(config, &member, &peers)?;
                     Device::Kernel(device)
                 }
@@ -259,19 +260,24 @@ impl Overlay {
             nodes.push(Node { member, mapping, device: Some(device) });
         }
         let overlay = Self { nodes, reflectors, relay, servers, established };
-        overlay.initiate().await;
+        overlay.initiate().await?;
         Ok(overlay)
     }
 
-    /// Begins every handshake, each from one side: two that cross cost twice the work.
-    async fn initiate(&self) {
+    /// Begins every handshake, each from one side: two that cross cost twice the work, or the kernel five seconds.
+    async fn initiate(&self) -> Result<()> {
         for (me, node) in self.nodes.iter().enumerate() {
-            if let Some(Device::Userspace(device)) = &node.device {
-                for peer in me + 1..self.nodes.len() {
-                    device.initiate(slot(me, peer)).await;
+            match &node.device {
+                Some(Device::Userspace(device)) => {
+                    for peer in me + 1..self.nodes.len() {
+                        device.initiate(slot(me, peer)).await;
+                    }
                 }
+                Some(Device::Kernel(device)) => device.keep_alive(slot(me, me + 1)..)?,
+                None => {}
             }
         }
+        Ok(())
     }
 
     /// Waits until each node has a session with each of its peers to which there is a way.
@@ -285,7 +291,7 @@ impl Overlay {
             tokio::pin!(established);
             // From here on no session goes unnoticed.
             established.as_mut().enable();
-            let Some((from, to)) = self.first_without_session()? else { return Ok(()) };
+            let Some((from, to)) = self.first_without_session()? else { return self.keep_alive() };
             let kernel = matches!(from.device, Some(Device::Kernel(_)));
             let wake = if kernel { deadline.min(Instant::now() + KERNEL_POLL) } else { deadline };
             if tokio::time::timeout_at(wake, established).await.is_err() && Instant::now() >= deadline {
@@ -295,6 +301,15 @@ impl Overlay {
                 });
             }
         }
+    }
+
+    /// The kernel's devices keep their sessions alive from both sides from now on; those in user space always did.
+    fn keep_alive(&self) -> Result<()> {
+        let devices = self.nodes.iter().filter_map(|node| match &node.device {
+            Some(Device::Kernel(device)) => Some(device),
+            _ => None,
+        });
+        devices.map(|device| device.keep_alive(0..)).collect()
     }
 
     fn first_without_session(&self) -> Result<Option<(&Node, &Node)>> {
@@ -412,7 +427,7 @@ impl Node {
                 device.stop().await;
                 Ok(())
             }
-            Some(Device::Kernel(device)) => device.delete(),
+            Some(Device::Kernel(device)) => device.delete().await,
             None => Ok(()),
         }
     }

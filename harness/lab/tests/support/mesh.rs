@@ -1,6 +1,7 @@
 //! Nodes around an internet, by hand: what an overlay needs beneath it.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
+use std::cell::Cell;
 use std::fs::OpenOptions;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::OwnedFd;
@@ -12,7 +13,7 @@ use lab::drops::{DropLog, Dropped};
 use lab::netlink::{Route, VethEnd, add_veth};
 use lab::nft::{Chain, ChainType, ConntrackState, Hook, Statement, Table};
 use lab::overlay::{Local, Member, Overlay};
-use lab::{Namespace, Sysctls};
+use lab::{Capability, Namespace, Sysctls};
 use libtest_mimic::{Arguments, Trial};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, socket};
 use tokio::runtime::Runtime;
@@ -21,6 +22,11 @@ use topology::network::{Overlay as Config, OverlayBackend};
 /// How long a test waits for what must come. Nothing is expected to take as long.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
+thread_local! {
+    /// Who encrypts in the test on this thread.
+    static BACKEND: Cell<OverlayBackend> = const { Cell::new(OverlayBackend::Userspace) };
+}
+
 /// tailscaled's defaults.
 pub fn config() -> Config {
     Config {
@@ -28,7 +34,7 @@ pub fn config() -> Config {
         interface: "tailscale0".to_owned(),
         mtu: 1280,
         policy_routing: true,
-        backend: OverlayBackend::Userspace,
+        backend: BACKEND.get(),
         port: 41641,
     }
 }
@@ -232,17 +238,44 @@ pub fn runtime() -> &'static Runtime {
     })
 }
 
-/// A test on the shared runtime.
+/// A test on the shared runtime, encrypted in user space.
 pub fn trial<F>(name: &str, missing: Option<&str>, test: impl FnOnce() -> F + Send + 'static) -> Trial
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    trial_by(OverlayBackend::Userspace, name, missing, test)
+}
+
+/// The same test, encrypted by the kernel. [`no_wireguard`] says what is missing.
+pub fn by_kernel<F>(name: &str, missing: Option<&str>, test: impl FnOnce() -> F + Send + 'static) -> Trial
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    trial_by(OverlayBackend::Kernel, &format!("by the kernel: {name}"), missing, test)
+}
+
+fn trial_by<F>(
+    backend: OverlayBackend,
+    name: &str,
+    missing: Option<&str>,
+    test: impl FnOnce() -> F + Send + 'static,
+) -> Trial
 where
     F: Future<Output = ()> + Send + 'static,
 {
     let name = missing.map_or(name.to_owned(), |reason| format!("{name} (skipped: {reason})"));
     Trial::test(name, move || {
+        BACKEND.set(backend);
         runtime().block_on(test());
         Ok(())
     })
     .with_ignored_flag(missing.is_some())
+}
+
+/// What keeps the kernel from encrypting here. Call it in the sandbox.
+pub fn no_wireguard() -> Option<String> {
+    let tried = runtime().block_on(lab::doctor::try_one(Capability::Wireguard));
+    tried.err().map(|missing| format!("{}: {}", missing.capability, missing.reason))
 }
 
 /// Enters the sandbox and runs the tests that `tests` gives; it is told what the host lacks. Call it first in `main`.
