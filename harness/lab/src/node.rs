@@ -79,13 +79,21 @@ impl Node {
         for address in &nic.addresses {
             netlink.add_address(&nic.name, *address)?;
         }
-        if nic.up {
-            netlink.link_up(&nic.name)?;
-            if let Some(gateway) = nic.default_route {
-                netlink.add_route(&Route::default_via(gateway, &nic.name))?;
-            }
+        drop(netlink);
+        if nic.up { self.link_up(nic) } else { Ok(()) }
+    }
+
+    /// Sets an interface up and gives it its default route, as whoever manages a machine's network does.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub fn link_up(&self, nic: &Nic) -> Result<()> {
+        let mut netlink = self.namespace.netlink()?;
+        netlink.link_up(&nic.name)?;
+        match nic.default_route {
+            Some(gateway) => netlink.replace_route(&Route::default_via(gateway, &nic.name)),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 

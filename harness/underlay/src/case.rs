@@ -11,6 +11,8 @@ use probe::walk::EndReason;
 use serde_json::{Map, Value};
 use topology::Network;
 
+use crate::step::Step;
+
 /// A variant of a scenario, ready to be run.
 #[derive(Debug, Clone)]
 pub struct Case {
@@ -33,6 +35,8 @@ pub struct Case {
     pub values: Map<String, Value>,
     /// `--set` arguments as typed, applied after `values`.
     pub set: Vec<String>,
+    /// What happens before anything is sent.
+    pub steps: Vec<Step>,
     /// What is sent.
     pub probes: Vec<ProbeSpec>,
     /// What must be so, in the file's order.

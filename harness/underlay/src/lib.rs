@@ -9,5 +9,6 @@ pub mod observed;
 pub mod report;
 pub mod runner;
 pub mod scenario;
+pub mod step;
 pub mod verdict;
 pub mod words;

@@ -224,6 +224,27 @@ impl Netlink<'_> {
         self.request(&format!("delete route {route}"), RouteNetlinkMessage::DelRoute(message), 0)
     }
 
+    /// Removes every IPv4 route of a table.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub fn flush_table(&mut self, table: u32) -> Result<()> {
+        let routes = self.routes()?;
+        for destination in routes.iter().filter(|route| route.table == table).map(|route| route.destination) {
+            let ipnet::IpNet::V4(destination) = destination else { continue };
+            // Scope and type left open: whatever the route to there is.
+            let message = RouteMessageBuilder::<Ipv4Addr>::new()
+                .destination_prefix(destination.addr(), destination.prefix_len())
+                .table_id(table)
+                .scope(RouteScope::NoWhere)
+                .kind(RouteType::Unspec)
+                .build();
+            let step = format!("delete route {destination} table {table}");
+            self.request(&step, RouteNetlinkMessage::DelRoute(message), 0)?;
+        }
+        Ok(())
+    }
+
     fn route_message(&mut self, route: &Route) -> Result<netlink_packet_route::route::RouteMessage> {
         let mut builder = RouteMessageBuilder::<Ipv4Addr>::new()
             .destination_prefix(route.destination.addr(), route.destination.prefix_len())

@@ -4,11 +4,12 @@
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
-use serde::{Deserialize, de::IgnoredAny};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 use topology::source::Spanned;
 
-use super::terse::{Full, OneOrMany, Terse, reserved_schema};
+use super::steps::StepFile;
+use super::terse::{Full, OneOrMany, Terse};
 
 /// A cluster on a network, what is sent through it, and what must come of that.
 ///
@@ -52,9 +53,9 @@ pub struct ScenarioFile {
     pub claims: Vec<ClaimFile>,
     /// How long a probe waits for its answer where its death was not witnessed: `2s`, `500ms`. Left out: 2s.
     pub deadline: Option<Spanned<String>>,
-    /// What happens in the course of time. Reserved: not in this version.
-    #[schemars(schema_with = "reserved_schema")]
-    pub steps: Option<Spanned<IgnoredAny>>,
+    /// What happens once the cluster runs and before the probes are sent, in this order.
+    #[serde(default)]
+    pub steps: Vec<Spanned<StepFile>>,
 }
 
 /// Variants by name: letters, digits and `.,:_+!=-`. `{}` changes nothing.
@@ -88,6 +89,8 @@ pub struct OverrideFile {
     pub cilium: Option<Spanned<String>>,
     /// Whose rules decide on the `netns` engine.
     pub model: Option<ModelFile>,
+    /// Steps, in place of the scenario's.
+    pub steps: Option<Vec<Spanned<StepFile>>>,
 }
 
 /// Whose rules decide on the `netns` engine.

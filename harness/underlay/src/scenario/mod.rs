@@ -12,6 +12,7 @@ mod place;
 mod probes;
 mod report;
 mod resolve;
+mod steps;
 pub mod terse;
 mod text;
 

@@ -16,8 +16,9 @@ use super::expect::{Block, Item};
 use super::file::{ModelFile, OverrideFile, ScenarioFile};
 use super::matrix::{self, Combination};
 use super::report::Report;
-use super::{discover, probes, text};
+use super::{discover, probes, steps, text};
 use crate::case::{Case, Check, Claim, Subject};
+use crate::step::Step;
 
 /// The most expectations and claims one file may expand to, all its cases together.
 pub const MAX_CHECKS: usize = 100_000;
@@ -28,11 +29,6 @@ pub const DEADLINE: Duration = Duration::from_secs(2);
 /// Every case of a scenario file.
 pub(super) fn resolve(file: &ScenarioFile, source: &Source, overrides: &Overrides) -> Result<Vec<Case>, Diagnostics> {
     let mut report = Report::new(source);
-    if let Some(steps) = &file.steps {
-        report
-            .add(steps.at, "`steps` are not in this version")
-            .help("the key is kept for them; a scenario is a state, not a story, until then");
-    }
     let network = match network(&file.topology, source, &mut report) {
         Ok(network) => network,
         // Nothing else can be judged without it.
@@ -88,7 +84,7 @@ pub(super) fn resolve(file: &ScenarioFile, source: &Source, overrides: &Override
             break;
         }
         let settings = settings(file, combination, &network, overrides, &mut report);
-        let Some(Settings { version, model, cluster, values, set }) = settings else { continue };
+        let Some(Settings { version, model, cluster, values, set, steps }) = settings else { continue };
         cases.push(Case {
             scenario: discover::scenario_id(path),
             variant: combination.name(),
@@ -99,6 +95,7 @@ pub(super) fn resolve(file: &ScenarioFile, source: &Source, overrides: &Override
             cluster,
             values: values.as_map().clone(),
             set,
+            steps,
             probes: specs.clone(),
             expectations: expected_of(index, &expectations),
             claims: claimed_of(index, file, &claims),
@@ -144,6 +141,7 @@ struct Settings {
     cluster: crate::case::Cluster,
     values: Values,
     set: Vec<String>,
+    steps: Vec<Step>,
 }
 
 fn settings(
@@ -160,7 +158,10 @@ fn settings(
     let mut set = file.set.clone();
     let mut written_version = file.cilium.as_ref();
     let mut model = file.model.unwrap_or(ModelFile::Cilium);
-    for OverrideFile { values: over, set: more, kubelet, cluster, cilium, model: other } in &combination.overrides {
+    let mut written_steps = &file.steps;
+    for over in &combination.overrides {
+        let OverrideFile { values: over, set: more, kubelet, cluster, cilium, model: other, steps } = over;
+        written_steps = steps.as_ref().unwrap_or(written_steps);
         values.merge(&Values::from(over.clone()));
         set.extend(more.iter().cloned());
         kubelet.iter().for_each(|kubelet| layers.kubelet(kubelet));
@@ -168,6 +169,7 @@ fn settings(
         written_version = cilium.as_ref().or(written_version);
         model = other.unwrap_or(model);
     }
+    let steps = steps::read(written_steps, network, report);
     // Read even where it is overridden: a file is right or wrong by itself.
     let version = version(written_version, file.topology.at, overrides, report);
     let cluster = layers.resolve(network, file.topology.at, report);
@@ -175,7 +177,7 @@ fn settings(
         ModelFile::Cilium => Model::Cilium,
         ModelFile::Guide => Model::Guide,
     });
-    Some(Settings { version: overrides.version.clone().or(version)?, model, cluster: cluster?, values, set })
+    Some(Settings { version: overrides.version.clone().or(version)?, model, cluster: cluster?, values, set, steps })
 }
 
 fn version(

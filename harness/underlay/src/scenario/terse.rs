@@ -110,8 +110,3 @@ impl<T: JsonSchema> JsonSchema for OneOrMany<T> {
         json_schema!({"anyOf": [one, {"type": "array", "items": one}]})
     }
 }
-
-/// The schema of a key that is kept free for a later version.
-pub(super) fn reserved_schema(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"not": {}})
-}

@@ -41,6 +41,9 @@ const FIRST_POD: u32 = 10;
 const TEST_IDENTITY: u32 = 0x5601;
 const COREDNS_IDENTITY: u32 = 0x5602;
 
+/// Nodes' places in the cluster and their routers' addresses, by name.
+type Routers = BTreeMap<String, (usize, Ipv4Addr)>;
+
 /// A node whose agent runs.
 pub struct ClusterNode {
     /// Its name.
@@ -60,6 +63,8 @@ pub struct Cluster {
     /// Nodes whose agents run, in the topology's order.
     pub nodes: Vec<ClusterNode>,
     replicas: Vec<(String, CoreDns)>,
+    /// CoreDNS replicas behind the DNS service.
+    ready: Vec<Ipv4Addr>,
     _servers: Vec<Server>,
 }
 
@@ -79,14 +84,7 @@ impl Cluster {
     /// # Errors
     /// The kernel's answer.
     pub async fn start(case: &Case, lab: &Lab, agents: Vec<Decided>, capture: &Capture) -> Result<Self, EngineError> {
-        let routers: BTreeMap<String, (usize, Ipv4Addr)> = case
-            .network
-            .cluster_nodes()
-            .map(|node| {
-                let index = node_index(&case.network, &node.name);
-                (node.name.clone(), (index, router_ip(case.cluster.node_pod_cidr(index))))
-            })
-            .collect();
+        let routers = routers(case);
         let mut building = Vec::new();
         for (place, agent) in agents.into_iter().enumerate() {
             let (case, routers) = (case.clone(), routers.clone());
@@ -105,9 +103,9 @@ impl Cluster {
         let pods: Vec<_> = nodes.iter().flat_map(|node| &node.pods).map(|pod| pod.namespace.clone()).collect();
         capture.add(&pods).map_err(|error| EngineError::failed("capture in pods", &error))?;
 
-        let mut cluster = Self { nodes, replicas: Vec::new(), _servers: Vec::new() };
+        let mut cluster = Self { nodes, replicas: Vec::new(), ready: Vec::new(), _servers: Vec::new() };
         cluster.start_workloads(case, lab)?;
-        cluster.load(case, &[]).await?;
+        cluster.load(case).await?;
         Ok(cluster)
     }
 
@@ -130,9 +128,9 @@ impl Cluster {
         Ok(())
     }
 
-    /// Loads every node's services and rules; `ready` are the CoreDNS replicas behind the DNS service.
-    async fn load(&self, case: &Case, ready: &[Ipv4Addr]) -> Result<(), EngineError> {
-        let services = self.services(case, ready);
+    /// Loads every node's services and rules.
+    async fn load(&self, case: &Case) -> Result<(), EngineError> {
+        let services = self.services(case);
         let node_ips: Vec<_> = self.nodes.iter().map(|node| node.decisions.node_ip).collect();
         let mut loading = Vec::new();
         for node in &self.nodes {
@@ -154,7 +152,7 @@ impl Cluster {
         Ok(())
     }
 
-    fn services(&self, case: &Case, ready: &[Ipv4Addr]) -> Vec<Service> {
+    fn services(&self, case: &Case) -> Vec<Service> {
         let cluster = &case.cluster;
         let dns = |protocol| Service {
             name: "kube-dns",
@@ -162,7 +160,7 @@ impl Cluster {
             port: 53,
             protocol,
             node_port: None,
-            backends: ready.iter().map(|address| (*address, 53)).collect(),
+            backends: self.ready.iter().map(|address| (*address, 53)).collect(),
         };
         // One backend, so that a NodePort on any other node has its backend elsewhere.
         let echo_backend = self.nodes.first().and_then(|node| node.pods.first());
@@ -185,12 +183,12 @@ impl Cluster {
     /// Waits until each CoreDNS replica is ready or won't be, and puts the ready ones behind the service.
     ///
     /// A replica is ready once its `kubernetes` plugin has reached the API server (CoreDNS, plugin/ready and
-    /// plugin/kubernetes); it would be restarted if its node's kubelet didn't reach its liveness port.
+    /// plugin/kubernetes), and stays so; it would be restarted if its node's kubelet didn't reach its liveness port.
     ///
     /// # Errors
     /// The kernel's answer.
     pub async fn await_dns(
-        &self,
+        &mut self,
         case: &Case,
         lab: &Lab,
         watch: &dyn Deathwatch,
@@ -224,9 +222,10 @@ impl Cluster {
         });
         let mut state = DnsState::default();
         let mut ready = Vec::new();
+        let before = &self.ready;
         for (pod, api, health) in futures::future::join_all(checks).await {
             state.replicas += 1;
-            if api.outcome == Outcome::Reply {
+            if api.outcome == Outcome::Reply || before.contains(&pod.address) {
                 state.ready += 1;
                 ready.push(pod.address);
             } else {
@@ -235,8 +234,63 @@ impl Cluster {
             }
             state.restarts += u32::from(health.outcome != Outcome::Reply);
         }
-        self.load(case, &ready).await?;
+        if ready != self.ready {
+            self.ready = ready;
+            self.load(case).await?;
+        }
         Ok(state)
+    }
+
+    /// Takes every CoreDNS replica from behind the service, as a restart does until they are ready again.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub async fn restart_dns(&mut self, case: &Case) -> Result<(), EngineError> {
+        self.ready.clear();
+        self.load(case).await
+    }
+
+    /// Takes the agents' decisions back, as far as they decide where packets go: what the nodes' kernels show from here
+    /// on is what an agent sees that starts now.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub fn withdraw(&self, case: &Case) -> lab::Result<()> {
+        self.nodes.iter().try_for_each(|node| self.datapath(case, node, |datapath| datapath.withdraw(&node.pods)))
+    }
+
+    /// Carries every node's decisions out anew, after [`Cluster::withdraw`].
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub async fn carry_out(&self, case: &Case) -> Result<(), EngineError> {
+        for node in &self.nodes {
+            self.datapath(case, node, |datapath| {
+                datapath.install()?;
+                for pod in &node.pods {
+                    pod.set_mtu(node.pod_network())?;
+                    datapath.attach(pod)?;
+                }
+                Ok(())
+            })?;
+        }
+        self.load(case).await
+    }
+
+    fn datapath(
+        &self,
+        case: &Case,
+        node: &ClusterNode,
+        work: impl FnOnce(&Datapath<'_>) -> lab::Result<()>,
+    ) -> lab::Result<()> {
+        let peers = peers(&node.decisions, &routers(case));
+        work(&Datapath {
+            namespace: &node.namespace,
+            inputs: &node.inputs,
+            decisions: &node.decisions,
+            node_index: node_index(&case.network, &node.name),
+            peers: &peers,
+        })
     }
 
     /// What each CoreDNS replica logged of its last failed upstream query.
@@ -250,15 +304,37 @@ impl Cluster {
     }
 }
 
+/// Each cluster node's place and the address of its router.
+fn routers(case: &Case) -> Routers {
+    let nodes = case.network.cluster_nodes().zip(0..);
+    nodes.map(|(node, index)| (node.name.clone(), (index, router_ip(case.cluster.node_pod_cidr(index))))).collect()
+}
+
+/// Each tunnel's peer, in the tunnels' order.
+fn peers(decisions: &Decisions, routers: &Routers) -> Vec<(usize, Ipv4Addr)> {
+    decisions.tunnels.iter().map(|tunnel| routers[&tunnel.peer]).collect()
+}
+
+fn pod_network<'a>(namespace: &'a Namespace, inputs: &'a NodeInputs, decisions: &Decisions) -> PodNetwork<'a> {
+    PodNetwork {
+        node: &inputs.name,
+        namespace,
+        router_ip: inputs.router_ip,
+        device_mtu: decisions.device_mtu,
+        route_mtu: decisions.pod_mtu,
+    }
+}
+
+impl ClusterNode {
+    fn pod_network(&self) -> PodNetwork<'_> {
+        pod_network(&self.namespace, &self.inputs, &self.decisions)
+    }
+}
+
 /// Builds one node's part.
-fn build(
-    case: &Case,
-    agent: Decided,
-    place: usize,
-    routers: &BTreeMap<String, (usize, Ipv4Addr)>,
-) -> lab::Result<ClusterNode> {
+fn build(case: &Case, agent: Decided, place: usize, routers: &Routers) -> lab::Result<ClusterNode> {
     let Decided { namespace, inputs, decisions } = agent;
-    let peers: Vec<_> = decisions.tunnels.iter().map(|tunnel| routers[&tunnel.peer]).collect();
+    let peers = peers(&decisions, routers);
     let datapath = Datapath {
         namespace: &namespace,
         inputs: &inputs,
@@ -266,14 +342,9 @@ fn build(
         node_index: node_index(&case.network, &inputs.name),
         peers: &peers,
     };
+    datapath.add_devices()?;
     datapath.install()?;
-    let network = PodNetwork {
-        node: &inputs.name,
-        namespace: &namespace,
-        router_ip: inputs.router_ip,
-        device_mtu: decisions.device_mtu,
-        route_mtu: decisions.pod_mtu,
-    };
+    let network = pod_network(&namespace, &inputs, &decisions);
     let mut names = TEST_PODS.to_vec();
     if place < REPLICAS {
         names.push(COREDNS);

@@ -56,11 +56,11 @@ pub struct Datapath<'a> {
 }
 
 impl Datapath<'_> {
-    /// Makes Cilium's own devices and the way to the peers' pods.
+    /// Makes Cilium's own devices.
     ///
     /// # Errors
     /// The kernel's answer.
-    pub fn install(&self) -> lab::Result<()> {
+    pub fn add_devices(&self) -> lab::Result<()> {
         let mtu = self.decisions.device_mtu;
         let end = |name| VethEnd::new(self.namespace, name, mtu);
         add_veth(end(HOST_DEVICE), end(HOST_PEER))?;
@@ -70,13 +70,21 @@ impl Datapath<'_> {
         netlink.link_up(HOST_PEER)?;
         netlink.add_vxlan(VXLAN_DEVICE, VXLAN_ID, VXLAN_PORT, mtu, vxlan_mac(self.node_index))?;
         netlink.link_up(VXLAN_DEVICE)?;
-        netlink.move_local_rule(LOCAL_RULE)?;
+        netlink.move_local_rule(LOCAL_RULE)
+    }
+
+    /// Lays the ways to the peers' pods and out of the node, in place of any of before.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub fn install(&self) -> lab::Result<()> {
+        let mut netlink = self.namespace.netlink()?;
         for (tunnel, (peer_index, peer_router)) in self.decisions.tunnels.iter().zip(self.peers) {
             let Some(endpoint) = tunnel.endpoint else { continue };
             let mac = vxlan_mac(*peer_index);
             netlink.add_fdb(VXLAN_DEVICE, mac, endpoint.into())?;
             netlink.add_neighbour(VXLAN_DEVICE, Neighbour { address: *peer_router, mac })?;
-            netlink.add_route(&Route {
+            netlink.replace_route(&Route {
                 source: Some(self.inputs.router_ip),
                 mtu: Some(self.decisions.pod_mtu),
                 ..self.to_peer_pods(tunnel.pod_cidr, *peer_router)
@@ -86,7 +94,7 @@ impl Datapath<'_> {
             // The kernel finds the device by the next hop. One that isn't on a link of the node's is refused, and the
             // agent goes on without the route (Cilium 1.18, pkg/datapath/linux/node.go, createDirectRouteSpec).
             let route = Route { device: None, ..Route::through(route.pod_cidr, "").via(route.via) };
-            match netlink.add_route(&route) {
+            match netlink.replace_route(&route) {
                 Err(error) if error.raw_os_error() == Some(nix::libc::ENETUNREACH) => {}
                 added => added?,
             }
@@ -146,22 +154,48 @@ impl Datapath<'_> {
     /// The kernel's answer.
     pub fn attach(&self, pod: &Pod) -> lab::Result<()> {
         let mut netlink = self.namespace.netlink()?;
-        netlink.add_route(&pod.route(self.inputs.router_ip))?;
-        for (priority, table, mark, egress) in [
-            (POD_RULES, SERVICE_EGRESS_TABLE, SERVICE_MARK, &self.decisions.service_egress),
-            (POD_RULES + 1, EGRESS_TABLE, 0, &self.decisions.egress),
-        ] {
+        netlink.replace_route(&pod.route(self.inputs.router_ip))?;
+        for (priority, table, mark, egress) in self.classes() {
             if matches!(egress, Egress::Device { .. }) {
                 netlink.add_route(&pod.route(self.inputs.router_ip).in_table(table))?;
-                netlink.add_rule(&Rule {
-                    priority,
-                    input: Some(pod.lxc.clone()),
-                    mark: Some((mark, SERVICE_MARK)),
-                    table: Some(table),
-                    ..Rule::default()
-                })?;
+                netlink.add_rule(&pod_rule(pod, priority, mark, table))?;
             }
         }
         Ok(())
+    }
+
+    /// Takes away the pods' own ways out, so that nothing of these decisions is left but the devices.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub fn withdraw(&self, pods: &[Pod]) -> lab::Result<()> {
+        let mut netlink = self.namespace.netlink()?;
+        for (priority, table, mark, egress) in self.classes() {
+            if matches!(egress, Egress::Device { .. }) {
+                for pod in pods {
+                    netlink.delete_rule(&pod_rule(pod, priority, mark, table))?;
+                }
+                netlink.flush_table(table)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The two kinds of packets a pod sends: (priority of its rule, table, mark, decision).
+    fn classes(&self) -> [(u32, u32, u32, &Egress); 2] {
+        [
+            (POD_RULES, SERVICE_EGRESS_TABLE, SERVICE_MARK, &self.decisions.service_egress),
+            (POD_RULES + 1, EGRESS_TABLE, 0, &self.decisions.egress),
+        ]
+    }
+}
+
+fn pod_rule(pod: &Pod, priority: u32, mark: u32, table: u32) -> Rule {
+    Rule {
+        priority,
+        input: Some(pod.lxc.clone()),
+        mark: Some((mark, SERVICE_MARK)),
+        table: Some(table),
+        ..Rule::default()
     }
 }

@@ -73,8 +73,8 @@ impl Firewall<'_> {
             .chain(self.node_ports())
             .chain(self.no_backends("no-backends-pods", Hook::Prerouting))
             .chain(self.no_backends("no-backends-host", Hook::Output))
-            .chain(self.from_pods())
-            .chain(self.from_host())
+            .chain(self.pods_services())
+            .chain(self.host_services())
             .chain(self.service_mark());
         let datapath = Table::ipv4("cilium-datapath").chain(self.forward()).chain(self.tunnel_mark());
         let masquerade = Table::ipv4("cilium-masquerade").chain(self.masquerade());
@@ -147,14 +147,14 @@ impl Firewall<'_> {
         chain
     }
 
-    fn from_pods(&self) -> Chain {
+    fn pods_services(&self) -> Chain {
         base("from-pods", ChainType::Nat, Hook::Prerouting, -100)
             .rule([Statement::Input(PODS.to_owned()), Statement::Jump("services".to_owned())])
     }
 
     /// Socket load balancing in the host's namespace: cluster addresses, and NodePorts of any node of the cluster
     /// (Cilium 1.18, bpf/bpf_sock.c, wildcard lookup).
-    fn from_host(&self) -> Chain {
+    fn host_services(&self) -> Chain {
         let mut chain =
             base("from-host", ChainType::Nat, Hook::Output, -100).rule([Statement::Jump("services".to_owned())]);
         let own = self.decisions.devices.iter().flat_map(|device| &device.nodeport_addresses);

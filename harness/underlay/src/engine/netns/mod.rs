@@ -11,6 +11,7 @@ mod firewall;
 pub mod inputs;
 mod pod;
 mod send;
+mod steps;
 mod trace;
 mod workload;
 
@@ -27,6 +28,7 @@ use crate::case::Case;
 use crate::observed::{Agent, DnsState, Engine, EngineError, Observed};
 use cluster::{Cluster, Decided};
 use send::Field;
+use steps::Story;
 
 /// The engine. Has no state of its own: each run builds its network and lets it go.
 #[derive(Debug, Clone, Copy, Default)]
@@ -65,7 +67,7 @@ async fn run(case: &Case) -> Result<Observed, EngineError> {
         Ok(installed) => installed,
         Err(refusal) => return Ok(refused(refusal)),
     };
-    let lab = Lab::build(Arc::clone(&case.network)).await?;
+    let mut lab = Lab::build(Arc::clone(&case.network)).await?;
     phases.end("lab");
 
     let namespaces = lab.namespaces();
@@ -110,10 +112,19 @@ async fn run(case: &Case) -> Result<Observed, EngineError> {
         phases: Vec::new(),
     };
     if whole {
-        let cluster = Cluster::start(case, &lab, running, &capture).await?;
+        let mut cluster = Cluster::start(case, &lab, running, &capture).await?;
         phases.end("cluster");
         observed.dns = cluster.await_dns(case, &lab, &witness, case.deadline).await?;
         phases.end("dns ready");
+        let mut story = Story::begin(case, installed.config, std::mem::take(&mut observed.nodes));
+        for step in &case.steps {
+            story.take(&step.action, &mut lab, &mut cluster).await?;
+        }
+        if !case.steps.is_empty() {
+            observed.dns = story.settle(&lab, &mut cluster, &witness).await?;
+            phases.end("steps");
+        }
+        let case = story.current();
         let field = Field { case, lab: &lab, cluster: &cluster, capture: &capture, watch: &witness };
         let probes = case.probes.iter().map(|spec| {
             let field = &field;
@@ -130,6 +141,7 @@ async fn run(case: &Case) -> Result<Observed, EngineError> {
         observed.traces = trace::traces(case, &capture, &probes);
         observed.probes = probes.into_iter().map(|(id, _, evidence)| (id, evidence)).collect();
         observed.nat = trace::nat(&lab, &cluster)?;
+        observed.nodes = story.into_agents();
         phases.end("walks");
     }
     observed.drops = drops(&lab)?;

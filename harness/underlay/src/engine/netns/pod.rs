@@ -76,6 +76,18 @@ impl Pod {
         netlink.add_route(&Route { mtu: Some(network.route_mtu), ..Route::default_via(network.router_ip, INTERFACE) })
     }
 
+    /// Gives the pod another MTU, as a running agent does when its devices change (Cilium 1.17 and later, pkg/mtu).
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub fn set_mtu(&self, network: PodNetwork<'_>) -> lab::Result<()> {
+        network.namespace.netlink()?.set_mtu(&self.lxc, network.device_mtu)?;
+        let mut netlink = self.namespace.netlink()?;
+        netlink.set_mtu(INTERFACE, network.device_mtu)?;
+        netlink
+            .replace_route(&Route { mtu: Some(network.route_mtu), ..Route::default_via(network.router_ip, INTERFACE) })
+    }
+
     /// The node's route to the pod. The node itself talks to pods from the router's address, as by Cilium's route
     /// through `cilium_host`: the only one of its own that a pod's programs know whatever the devices are.
     pub fn route(&self, router_ip: Ipv4Addr) -> Route {
