@@ -1,7 +1,9 @@
 //! Scenarios, engines, verdicts, reports, and the command line.
 
+pub mod bisect;
 pub mod case;
 pub mod command;
+pub mod compare;
 pub mod engine;
 pub mod exit;
 pub mod nat;

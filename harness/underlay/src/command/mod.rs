@@ -1,6 +1,8 @@
 //! The command line: what can be asked for, a verb a file.
 
+mod bisect;
 mod check;
+mod compare;
 mod doctor;
 mod place;
 mod plan;
@@ -48,6 +50,8 @@ pub struct Cli {
 enum Command {
     Test(test::Args),
     Plan(plan::Args),
+    Compare(compare::Args),
+    Bisect(bisect::Args),
     Check(check::Args),
     Doctor(doctor::Args),
     Schema(schema::Args),
@@ -142,6 +146,8 @@ pub fn main() -> u8 {
     let done = match cli.command {
         Command::Test(args) => test::run(&args, color),
         Command::Plan(args) => plan::run(&args, color),
+        Command::Compare(args) => compare::run(&args, color),
+        Command::Bisect(args) => bisect::run(&args, color),
         Command::Check(args) => check::run(&args),
         Command::Doctor(args) => doctor::run(&args, color),
         Command::Schema(args) => schema::run(&args),

@@ -1,0 +1,445 @@
+//! `underlay bisect`: the first version, or values file, with which a case is bad.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use cilium::{Rules, Version, version};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::compare::{Bench, text};
+use super::{Stop, place, select};
+use crate::bisect::{Mark, Search, Votes};
+use crate::case::{Case, Check, Expected, ExpectedOutcome, ExpectedProbe, NodeFact, Subject};
+use crate::compare::side::{Files, Side, is_same};
+use crate::compare::{Comparison, Label, compare};
+use crate::exit;
+use crate::report::human::{shown, wrap};
+use crate::report::paint::{Color, Paint};
+use crate::report::schema;
+use crate::runner;
+use crate::scenario::Overrides;
+use crate::verdict::Verdict;
+
+const EXAMPLES: &str = "\
+Good is a case that passes, or with --subject and --expect one in which that holds. The model knows Cilium's minor
+versions and hardly any patch release, so those are what is searched; 1.17.0 differs from later ones and is tried by
+itself. A step takes less than a second, so there is nothing to resume: run it again.
+
+Examples:
+  underlay bisect --good 1.16.4 --bad 1.18.2 scenarios/overlay/pod-mtu.yaml::enp0s6
+  underlay bisect --good 1.16.4 --bad 1.18.2 --subject df-1203 --expect too-big \\
+    scenarios/overlay/pod-mtu.yaml::enp0s6
+  underlay bisect --good 1.18.2 --bad 1.19 --subject own-nic --expect fails \\
+    scenarios/devices/node-ip-overlay.yaml::tailscale0
+  underlay bisect scenarios/mine.yaml::default --values 1.yaml 2.yaml 3.yaml
+
+Exit codes:
+  0  the first bad one is found
+  1  it is not: some steps were unclear, so that several are left
+  2  wrong use, or a file is wrong, or the good one isn't good, or the bad one isn't bad
+  3  this host can't
+  4  the harness itself erred";
+
+/// Find the first Cilium version, or values file, with which a case is bad, and what it changed.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// The case: FILE::VARIANT; of a file with one variant, FILE.
+    #[arg(value_name = "SCENARIO::VARIANT")]
+    case: select::Target,
+
+    /// A version with which it is good.
+    #[arg(long, value_name = "VERSION", required_unless_present = "values", requires = "bad")]
+    good: Option<Version>,
+
+    /// A later version with which it is bad.
+    #[arg(long, value_name = "VERSION", requires = "good")]
+    bad: Option<Version>,
+
+    /// Instead of versions: files of Helm values in order, the first good, the last bad. They are laid over the
+    /// scenario's values, and the variant's lie over them.
+    #[arg(long, value_name = "FILE", num_args = 2.., conflicts_with_all = ["good", "bad"])]
+    values: Vec<PathBuf>,
+
+    /// What decides, in place of the whole case: a probe's name, `pod-mtu`, `dns-ready` …
+    #[arg(long, value_name = "NAME")]
+    subject: Option<String>,
+
+    /// What it must be to be good: `works`, `fails`, `silence`, `refused`, `unreachable`, `too-big` of a probe, else a
+    /// value. Left out: what the scenario expects of it.
+    #[arg(long, value_name = "WHAT", requires = "subject")]
+    expect: Option<String>,
+
+    /// How often each step is run.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    runs: usize,
+
+    /// How many bad runs make a step bad [default: more than half].
+    #[arg(long, value_name = "K")]
+    confirm: Option<usize>,
+
+    /// How to write what was found.
+    #[arg(long, value_enum, default_value_t)]
+    format: super::test::Format,
+}
+
+/// The most runs of a step.
+const MAX_RUNS: usize = 100;
+
+/// Something to try.
+struct Candidate {
+    label: Label,
+    case: Arc<Case>,
+}
+
+/// What trying a candidate came to.
+#[derive(Debug, Serialize)]
+struct Step {
+    candidate: String,
+    mark: Mark,
+    runs: Vec<Mark>,
+    milliseconds: u64,
+    #[serde(skip)]
+    results: Vec<schema::Case>,
+}
+
+/// What `--format json` writes.
+#[derive(Debug, Serialize)]
+struct Found<'a> {
+    schema: &'static str,
+    scenario: &'a str,
+    variant: &'a str,
+    judged_by: String,
+    votes: Votes,
+    candidates: Vec<&'a str>,
+    steps: &'a [Step],
+    last_good: &'a str,
+    /// Any of these may be the first bad one; one, if it is found.
+    first_bad: Vec<&'a str>,
+    comparison: &'a Comparison,
+}
+
+pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
+    let votes = Votes::new(args.runs, args.confirm).filter(|votes| votes.runs <= MAX_RUNS).ok_or_else(|| {
+        Stop::usage(
+            format!("{} of {} runs can't confirm a step", args.confirm.unwrap_or(1), args.runs),
+            format!("--runs from 1 to {MAX_RUNS}, and --confirm from 1 to that"),
+        )
+    })?;
+    let overrides = Overrides { version: args.good.clone(), ..Overrides::default() };
+    let case = one(select::cases(std::slice::from_ref(&args.case), &[], &overrides)?)?;
+    let judged_by = match (&args.subject, &args.expect) {
+        (Some(subject), Some(expect)) => format!("`{subject}` {expect}"),
+        (Some(subject), None) => format!("what the scenario expects of `{subject}`"),
+        (None, _) => "the case's verdict".to_owned(),
+    };
+    let candidates = candidates(args, &case)?;
+    let mut search = Search::new(candidates.len()).ok_or_else(|| Stop::usage("nothing lies between", "name two"))?;
+
+    let paint = color.for_stream(&io::stdout());
+    let human = args.format == super::test::Format::Human;
+    let names: Vec<_> = candidates.iter().map(|candidate| candidate.label.short.as_str()).collect();
+    if human {
+        head(&case, &judged_by, &names, votes, paint)?;
+    }
+    let bench = Bench::enter()?;
+    let mut steps: Vec<Step> = Vec::new();
+    // The ends first: a search between ends that are not what they are said to be finds anything.
+    let (first, last) = (0, candidates.len() - 1);
+    let mut next = Some(first);
+    let mut tried = Vec::new();
+    while let Some(index) = next {
+        let step = match try_one(&bench, &candidates[index], votes)? {
+            Tried::Step(step) => step,
+            Tried::Ended(code) => return Ok(code),
+        };
+        if human {
+            tell(steps.len() + 1, &step, paint)?;
+        }
+        check_end(index, last, &step, &judged_by)?;
+        search.note(index, step.mark);
+        tried.push(index);
+        steps.push(step);
+        next = if index == first { Some(last) } else { search.next() };
+    }
+
+    let (good, bad) = search.bounds();
+    let suspects: Vec<_> = search.suspects().map(|index| names[index]).collect();
+    let at = |index: usize| tried.iter().position(|tried| *tried == index).map(|position| &steps[position]);
+    let (Some(before), Some(after)) = (at(good), at(bad)) else { unreachable!("both bounds were tried") };
+    let evidence = |step: &Step, mark: Mark| -> Vec<schema::Case> {
+        let index = step.runs.iter().position(|run| *run == mark).unwrap_or(0);
+        step.results.get(index).cloned().into_iter().collect()
+    };
+    let comparison = compare(
+        (candidates[good].label.clone(), &evidence(before, Mark::Good)),
+        (candidates[bad].label.clone(), &evidence(after, Mark::Bad)),
+        Vec::new(),
+    );
+    let mut out = io::stdout().lock();
+    if human {
+        let word = if suspects.len() == 1 { "first bad" } else { "first bad is one of" };
+        writeln!(out, "\n{} {}   last good: {}", paint.strong(&format!("{word}:")), suspects.join(", "), names[good])?;
+        if let Some(note) = args.values.is_empty().then(|| patches(&candidates[good].case, &candidates[bad].case)) {
+            for line in wrap(&note, place::width(), &[' ']) {
+                writeln!(out, "{}", paint.faint(&line))?;
+            }
+        }
+        writeln!(out, "\n{}", text(&comparison, paint).trim_end())?;
+    } else {
+        let found = Found {
+            schema: "underlay.bisect/1",
+            scenario: &case.scenario,
+            variant: &case.variant,
+            judged_by,
+            votes,
+            candidates: names.clone(),
+            steps: &steps,
+            last_good: names[good],
+            first_bad: suspects.clone(),
+            comparison: &comparison,
+        };
+        serde_json::to_writer_pretty(&mut out, &found).map_err(io::Error::from)?;
+        writeln!(out)?;
+    }
+    out.flush()?;
+    Ok(if suspects.len() == 1 { exit::OK } else { exit::FAILED })
+}
+
+fn one(cases: Vec<Arc<Case>>) -> Result<Arc<Case>, Stop> {
+    let names: Vec<_> = cases.iter().map(|case| format!("`{}`", case.variant)).collect();
+    match <[_; 1]>::try_from(cases) {
+        Ok([case]) => Ok(case),
+        Err(cases) => Err(Stop::usage(
+            format!("{} cases are named: a bisection is about one", cases.len()),
+            format!("name a variant, FILE::VARIANT; there are {}", names.join(", ")),
+        )),
+    }
+}
+
+/// What is searched, in order, each judged as asked.
+fn candidates(args: &Args, case: &Case) -> Result<Vec<Candidate>, Stop> {
+    let written = Files::default().written(case).map_err(|wrong| Stop::Files(vec![wrong]))?;
+    let sides: Vec<Side> = match (&args.good, &args.bad) {
+        (Some(good), Some(bad)) => versions(good, bad)?.into_iter().map(Side::Version).collect(),
+        _ => {
+            let read = |file: &PathBuf| Side::values(file).map_err(|wrong| Stop::Files(vec![wrong]));
+            args.values.iter().map(read).collect::<Result<_, _>>()?
+        }
+    };
+    let judged = judged(args, case)?;
+    let put = |side: &Side| Candidate { label: side.label(), case: Arc::new(side.put(&judged, &written)) };
+    let candidates: Vec<_> = sides.iter().map(put).collect();
+    if candidates.windows(2).all(|pair| is_same(&pair[0].case, &pair[1].case)) {
+        let why = sides.iter().find_map(|side| side.kept_out(&written));
+        let why = why.unwrap_or_else(|| "all of them say the same".to_owned());
+        return Err(Stop::usage(
+            format!("{}: nothing changes from one to the next: {why}", case.id()),
+            "bisect a variant that leaves it to the scenario",
+        ));
+    }
+    Ok(candidates)
+}
+
+/// Versions from `good` to `bad` that differ for the model: the minor versions between, and within a minor version the
+/// first patch release where the model knows it to differ from later ones.
+fn versions(good: &Version, bad: &Version) -> Result<Vec<Version>, Stop> {
+    if good >= bad {
+        return Err(Stop::usage(
+            format!("the good version, {good}, is not older than the bad one, {bad}"),
+            "to find where something was mended, swap them and ask for what was wrong: --subject NAME --expect fails",
+        ));
+    }
+    let (low, high) = (good.minor(), bad.minor());
+    if low == high && Rules::of(good) == Rules::of(bad) {
+        return Err(Stop::usage(
+            format!("the model knows no difference between {good} and {bad}: it knows hardly any patch release"),
+            "name versions of different minor lines",
+        ));
+    }
+    let known = |text: String| Version::parse(&text).expect("the model knows its own versions");
+    let differ = |a: &Version, b: &Version| Rules::of(a) != Rules::of(b);
+    let mut all = vec![good.clone()];
+    for minor in version::KNOWN.into_iter().filter(|minor| low < high && (low..=high).contains(minor)) {
+        let (first, line) = (known(format!("{minor}.0")), known(minor.to_string()));
+        if minor == low {
+            all.extend(differ(good, &line).then_some(line));
+        } else if minor == high {
+            all.extend(differ(&first, bad).then_some(first));
+        } else {
+            all.extend(differ(&first, &line).then_some(first));
+            all.push(line);
+        }
+    }
+    all.push(bad.clone());
+    Ok(all)
+}
+
+/// How exactly the result is known.
+fn patches(good: &Case, bad: &Case) -> String {
+    format!(
+        "the model knows minor versions and hardly any patch release: of the real releases it is one after {} and not \
+         after {}",
+        good.version, bad.version
+    )
+}
+
+/// The case with the expectations that decide.
+fn judged(args: &Args, case: &Case) -> Result<Case, Stop> {
+    let mut case = case.clone();
+    let Some(subject) = &args.subject else {
+        if case.expectations.is_empty() {
+            return Err(Stop::usage(
+                format!("{} expects nothing, so it is always good", case.id()),
+                "say what decides: --subject NAME --expect works",
+            ));
+        }
+        return Ok(case);
+    };
+    let subjects = subjects(&case, subject)?;
+    case.expectations = match &args.expect {
+        None => case.expectations.into_iter().filter(|check| subjects.contains(&check.subject)).collect(),
+        Some(expect) => subjects
+            .into_iter()
+            .map(|subject| Ok(Check { expected: expected(&subject, expect)?, subject, line: 0 }))
+            .collect::<Result<_, Stop>>()?,
+    };
+    if case.expectations.is_empty() {
+        let message = format!("{}::{} expects nothing of `{subject}`", case.file.display(), case.variant);
+        return Err(Stop::usage(message, "say what is good: --expect works"));
+    }
+    Ok(case)
+}
+
+/// What a name means: a probe; a decision, of every node.
+fn subjects(case: &Case, name: &str) -> Result<Vec<Subject>, Stop> {
+    if case.probes.iter().any(|probe| probe.id == name) {
+        return Ok(vec![Subject::Probe(name.to_owned())]);
+    }
+    if let Some(fact) = NodeFact::ALL.into_iter().find(|fact| fact.name() == name) {
+        let nodes = case.network.cluster_nodes();
+        return Ok(nodes.map(|node| Subject::Node { node: node.name.clone(), fact }).collect());
+    }
+    let others = [Subject::DnsReady, Subject::DnsRestarts, Subject::Helm];
+    if let Some(subject) = others.iter().find(|subject| subject.id() == name) {
+        return Ok(vec![subject.clone()]);
+    }
+    let known = case.probes.iter().map(|probe| probe.id.as_str());
+    let known = known.chain(NodeFact::ALL.iter().map(|fact| fact.name())).chain(others.iter().map(Subject::id));
+    let help = topology::source::choices(name, "known", known);
+    Err(Stop::usage(format!("{} measures no `{name}`", case.id()), help))
+}
+
+fn expected(subject: &Subject, text: &str) -> Result<Expected, Stop> {
+    if let Subject::Probe(id) = subject {
+        use ExpectedOutcome::{Fails, Refused, Silence, TooBig, Unreachable, Works};
+        let all = [Works, Fails, Silence, Refused, Unreachable, TooBig];
+        let Some(outcome) = all.into_iter().find(|outcome| outcome.to_string() == text) else {
+            let all = all.map(|outcome| outcome.to_string());
+            return Err(Stop::usage(
+                format!("the probe `{id}` can't come to `{text}`"),
+                topology::source::choices(text, "outcomes", all.iter().map(String::as_str)),
+            ));
+        };
+        return Ok(Expected::Probe(ExpectedProbe::of(outcome)));
+    }
+    let word = || Value::String(text.to_owned());
+    let list = matches!(subject, Subject::Node { fact: NodeFact::Devices | NodeFact::NodePortAddresses, .. });
+    Ok(Expected::Value(match text {
+        _ if list => text.split(',').map(|part| part.trim().to_owned()).collect(),
+        "on" => Value::Bool(true),
+        "off" => Value::Bool(false),
+        _ => serde_json::from_str(text).unwrap_or_else(|_| word()),
+    }))
+}
+
+/// How trying a candidate ended.
+enum Tried {
+    Step(Step),
+    /// Interrupted, or nothing to be found out: the program ends with this.
+    Ended(u8),
+}
+
+fn try_one(bench: &Bench, candidate: &Candidate, votes: Votes) -> Result<Tried, Stop> {
+    let began = Instant::now();
+    let cases = vec![Arc::clone(&candidate.case); votes.runs];
+    let (end, results) = bench.run(cases, runner::default_jobs(), None)?;
+    if end.interrupted.is_some() {
+        return Ok(Tried::Ended(end.exit_code()));
+    }
+    for case in &results {
+        let code = match case.verdict {
+            Verdict::Error => exit::HARNESS,
+            Verdict::Skip => exit::HOST,
+            _ => continue,
+        };
+        let reason = case.reason.as_deref().unwrap_or("no reason given");
+        writeln!(io::stderr(), "error: {} with {}: {reason}", case.id(), candidate.label.name)?;
+        return Ok(Tried::Ended(code));
+    }
+    let mark = |case: &schema::Case| match case.verdict {
+        Verdict::Pass => Mark::Good,
+        Verdict::Fail => Mark::Bad,
+        Verdict::Inconclusive | Verdict::Skip | Verdict::Error => Mark::Unclear,
+    };
+    let runs: Vec<_> = results.iter().map(mark).collect();
+    let milliseconds = schema::milliseconds(began.elapsed());
+    let step = Step { candidate: candidate.label.short.clone(), mark: votes.count(&runs), runs, milliseconds, results };
+    Ok(Tried::Step(step))
+}
+
+/// The ends must be what they are said to be.
+fn check_end(index: usize, last: usize, step: &Step, judged_by: &str) -> Result<(), Stop> {
+    let said = match index {
+        0 => Mark::Good,
+        _ if index == last => Mark::Bad,
+        _ => return Ok(()),
+    };
+    if step.mark == said {
+        return Ok(());
+    }
+    let mut message = format!("{} is said to be {said}, and is {} (judged by {judged_by})", step.candidate, step.mark);
+    let wrong = step.results.iter().flat_map(|case| &case.checks).find(|check| check.verdict != Verdict::Pass);
+    if let Some(check) = wrong.filter(|_| said == Mark::Good) {
+        let measured = shown(&check.measured);
+        let expected = shown(&check.expected);
+        message = format!("{message}: {} is {measured}, expected {expected}", check.id);
+    }
+    Err(Stop::usage(message, "name another end, or say what decides with --subject and --expect"))
+}
+
+fn head(case: &Case, judged_by: &str, names: &[&str], votes: Votes, paint: Paint) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "bisect {} — engine netns (model)", paint.strong(&case.id()))?;
+    writeln!(out, "candidates: {}", names.join(", "))?;
+    writeln!(out, "good or bad by {judged_by}")?;
+    if votes.runs > 1 {
+        writeln!(out, "{} of {} runs make a step bad", votes.confirm, votes.runs)?;
+    }
+    writeln!(out)
+}
+
+/// `step 3  1.17      bad      0.41 s   3 of 3 bad`
+fn tell(number: usize, step: &Step, paint: Paint) -> io::Result<()> {
+    let mark = format!("{:<8}", step.mark);
+    let mark = match step.mark {
+        Mark::Good => paint.good(&mark),
+        Mark::Bad => paint.bad(&mark),
+        Mark::Unclear => paint.doubtful(&mark),
+    };
+    let seconds = step.milliseconds as f64 / 1000.0;
+    let mut line = format!("step {number:<3} {:<16} {mark} {seconds:>6.2} s", step.candidate);
+    if step.runs.len() > 1 {
+        let bad = step.runs.iter().filter(|run| **run == Mark::Bad).count();
+        line = format!("{line}   {bad} of {} bad", step.runs.len());
+        if step.runs.iter().any(|run| *run != step.runs[0]) {
+            line = format!("{line}, {}", paint.doubtful("flaky"));
+        }
+    }
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()
+}

@@ -1,0 +1,103 @@
+//! A comparison as GitHub-flavoured Markdown, for a pull request or a job's summary.
+
+use std::fmt::Write as _;
+
+use indexmap::IndexMap;
+
+use super::human::{grouped, reasons, sign, subject, value};
+use super::{CaseChange, Comparison, Trend};
+
+/// The whole comparison.
+pub fn render(comparison: &Comparison) -> String {
+    let sum = &comparison.summary;
+    let mut out = format!("## {} → {}\n\n", text(&comparison.before.name), text(&comparison.after.name));
+    let _ = writeln!(
+        out,
+        "{} cases compared, {} changed in {} cells; of what is asserted **{} got worse**, {} better.",
+        sum.compared, sum.changed_cases, sum.changed_cells, sum.worse, sum.better
+    );
+    let mut scenarios: IndexMap<&str, Vec<&CaseChange>> = IndexMap::new();
+    for case in &comparison.changed {
+        scenarios.entry(&case.scenario).or_default().push(case);
+    }
+    for (scenario, cases) in &scenarios {
+        let _ = writeln!(out, "\n### {}\n", text(scenario));
+        table(comparison, cases, &mut out);
+        decisions(comparison, cases, &mut out);
+    }
+    let list = |ids: &[&str]| ids.iter().map(|id| text(id)).collect::<Vec<_>>().join(", ");
+    let mut reasons: IndexMap<&str, Vec<&str>> = IndexMap::new();
+    for case in &comparison.not_compared {
+        reasons.entry(&case.why).or_default().push(&case.id);
+    }
+    for (why, ids) in &reasons {
+        let _ = writeln!(out, "\nLeft as it is, {}: {}", text(why), list(ids));
+    }
+    for (label, ids) in [(&comparison.before, &comparison.only_before), (&comparison.after, &comparison.only_after)] {
+        if !ids.is_empty() {
+            let ids: Vec<_> = ids.iter().map(String::as_str).collect();
+            let _ = writeln!(out, "\nOnly in {}: {}", text(&label.name), list(&ids));
+        }
+    }
+    out
+}
+
+fn table(comparison: &Comparison, cases: &[&CaseChange], out: &mut String) {
+    if cases.iter().all(|case| case.cells.is_empty()) {
+        out.push_str("No cell changed.\n");
+        return;
+    }
+    let (before, after) = (text(&comparison.before.short), text(&comparison.after.short));
+    let _ = writeln!(out, "| variant | what | {before} | {after} | behind it |\n|---|---|---|---|---|");
+    for (case, cell) in cases.iter().flat_map(|case| case.cells.iter().map(move |cell| (case, cell))) {
+        let is = format!("{}{}", sign(cell), value(cell, cell.after.as_deref()));
+        let is = if cell.trend == Trend::Worse { format!("**{}**", text(&is)) } else { text(&is) };
+        let _ = writeln!(
+            out,
+            "| {} | {} | {} | {is} | {} |",
+            text(&case.variant),
+            text(&subject(cell)),
+            text(&value(cell, cell.before.as_deref())),
+            text(&reasons(cell)),
+        );
+    }
+}
+
+fn decisions(comparison: &Comparison, cases: &[&CaseChange], out: &mut String) {
+    let groups = grouped(cases);
+    if groups.is_empty() {
+        return;
+    }
+    out.push_str("\nDecisions that changed:\n\n");
+    for (change, variants) in groups {
+        let (before, after) = (text(&change.before.value), text(&change.after.value));
+        let place = format!("{} in {}", change.nodes.join(", "), variants.join(" and "));
+        let _ = writeln!(out, "- **{}**: {before} → {after} ({})", text(&change.decision), text(&place));
+        let sides = [(&comparison.before.short, &change.before), (&comparison.after.short, &change.after)];
+        for (label, decided) in sides {
+            let Some(says) = &decided.says else { continue };
+            let source = decided.source.as_ref().map(|source| format!(" — {}", text(source))).unwrap_or_default();
+            let _ = writeln!(out, "  - {}: {}{source}", text(label), text(says));
+        }
+    }
+}
+
+/// Text in which nothing is Markdown or HTML.
+fn text(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for char in text.chars() {
+        match char {
+            '\n' | '\r' => out.push(' '),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '&' => out.push_str("&amp;"),
+            // `!` opens an image only before `[`, which is escaped.
+            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '~' | '#' | '@' => {
+                out.push('\\');
+                out.push(char);
+            }
+            other => out.push(other),
+        }
+    }
+    out
+}

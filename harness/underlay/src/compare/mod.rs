@@ -1,0 +1,256 @@
+//! What differs between two sets of results: the cells that changed, and the decisions that changed behind them. Pure.
+//!
+//! A cell is what a scenario measures in one variant: what became of a probe, CoreDNS's readiness, what Helm said, and
+//! each decision that the scenario asserts. Times and counters are no cells: they differ between any two runs.
+
+mod cells;
+mod decisions;
+pub mod human;
+pub mod markdown;
+pub mod progress;
+mod rules;
+pub mod side;
+
+use indexmap::IndexMap;
+use serde::Serialize;
+
+pub use rules::{RuleChange, differing as differing_rules};
+
+use crate::report::schema::Case;
+use crate::verdict::{Provenance, Verdict};
+
+/// The schema's name and version.
+pub const SCHEMA: &str = "underlay.compare/1";
+
+/// One of the two things that are compared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Label {
+    /// What it is, `Cilium 1.18.2`, `values new.yaml`.
+    pub name: String,
+    /// The same where room is scarce, `1.18.2`.
+    pub short: String,
+}
+
+/// What differs between two sets of results.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Comparison {
+    /// [`SCHEMA`].
+    pub schema: &'static str,
+    /// What was compared.
+    pub before: Label,
+    /// With what.
+    pub after: Label,
+    /// Cases in which anything changed, in the order of the results before.
+    pub changed: Vec<CaseChange>,
+    /// Cases that only the results before have, `guide/table::enp0s6`.
+    pub only_before: Vec<String>,
+    /// Cases that only the results after have.
+    pub only_after: Vec<String>,
+    /// Cases that were not compared, and why.
+    pub not_compared: Vec<NotCompared>,
+    /// Rules of Cilium that differ between the versions, as far as the model knows them.
+    pub rules: Vec<RuleChange>,
+    /// How much changed.
+    pub summary: Summary,
+}
+
+/// A case that was left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NotCompared {
+    /// Its name, `devices/cilium-1.19::1.19/unset`.
+    pub id: String,
+    /// Why.
+    pub why: String,
+}
+
+/// What changed in a case.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CaseChange {
+    /// The scenario, `guide/table`.
+    pub scenario: String,
+    /// The variant, `enp0s6`.
+    pub variant: String,
+    /// Where the results before came from.
+    pub before: Origin,
+    /// Where the results after came from.
+    pub after: Origin,
+    /// The cells that changed.
+    pub cells: Vec<CellChange>,
+    /// The decisions that changed, whether a cell shows it or not.
+    pub decisions: Vec<DecisionChange>,
+}
+
+/// Where a case's results came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Origin {
+    /// The engine, `netns`.
+    pub engine: String,
+    /// Where Cilium's decisions came from.
+    pub decisions: Provenance,
+    /// Whose rules the model followed.
+    pub model: String,
+    /// The Cilium version.
+    pub cilium: String,
+    /// Whether the model of this version was checked against a real one's behaviour.
+    pub cilium_verified: bool,
+    /// What the case came to.
+    pub verdict: Verdict,
+}
+
+impl Origin {
+    fn of(case: &Case) -> Self {
+        Self {
+            engine: case.engine.clone(),
+            decisions: case.decisions,
+            model: case.model.clone(),
+            cilium: case.cilium.clone(),
+            cilium_verified: case.cilium_verified,
+            verdict: case.verdict,
+        }
+    }
+}
+
+/// A cell that changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CellChange {
+    /// What it is about: a probe's id, `dns-ready`, `pod-mtu`; `case` where a whole case came to nothing.
+    pub subject: String,
+    /// Whether that is a probe.
+    pub is_probe: bool,
+    /// The nodes it is about, of a node's decision; empty where it is about all of them, or about none in particular.
+    pub nodes: Vec<String>,
+    /// What it was; null where the results before don't have it.
+    pub before: Option<String>,
+    /// What it is; null where the results after don't have it.
+    pub after: Option<String>,
+    /// What the assertions about it came to, where both have some.
+    pub asserted: Option<Asserted>,
+    /// Whether that got better or worse.
+    pub trend: Trend,
+    /// The decisions, of those that changed, that bear on it: by the nodes it has to do with and by what changed.
+    pub behind: Vec<String>,
+}
+
+/// What assertions came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Asserted {
+    /// Before.
+    pub before: Verdict,
+    /// After.
+    pub after: Verdict,
+}
+
+/// Which way something asserted went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trend {
+    /// It passed and doesn't any more.
+    Worse,
+    /// It passes now and didn't.
+    Better,
+    /// Neither, or nothing is asserted.
+    #[default]
+    Neither,
+}
+
+impl Trend {
+    fn of(asserted: Option<Asserted>) -> Self {
+        match asserted.map(|Asserted { before, after }| (before == Verdict::Pass, after == Verdict::Pass)) {
+            Some((true, false)) => Self::Worse,
+            Some((false, true)) => Self::Better,
+            _ => Self::Neither,
+        }
+    }
+}
+
+/// A decision that changed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+pub struct DecisionChange {
+    /// Which one, `skip-fib`.
+    pub decision: String,
+    /// The nodes whose agents decide so now.
+    pub nodes: Vec<String>,
+    /// What was decided.
+    pub before: Decided,
+    /// What is decided.
+    pub after: Decided,
+}
+
+/// What an agent decided, and the rule.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+pub struct Decided {
+    /// The outcome.
+    pub value: String,
+    /// The outcome and its reason in a sentence; null where the results give none.
+    pub says: Option<String>,
+    /// Where the rule stands: Cilium's file and version, or the guide's section.
+    pub source: Option<String>,
+}
+
+/// How much changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Summary {
+    /// Cases that both have.
+    pub compared: usize,
+    /// Those in which a cell changed.
+    pub changed_cases: usize,
+    /// Cells that changed.
+    pub changed_cells: usize,
+    /// Of those: asserted, and worse.
+    pub worse: usize,
+    /// Of those: asserted, and better.
+    pub better: usize,
+}
+
+/// Compares two sets of results, case by case of the same name. Of two cases of one name in a set the first counts.
+pub fn compare(before: (Label, &[Case]), after: (Label, &[Case]), not_compared: Vec<NotCompared>) -> Comparison {
+    let (first, second) = (by_name(before.1), by_name(after.1));
+    let missing = |from: &IndexMap<String, &Case>, other: &IndexMap<String, &Case>| -> Vec<String> {
+        from.keys().filter(|id| !other.contains_key(*id)).cloned().collect()
+    };
+    let mut summary = Summary::default();
+    let mut changed = Vec::new();
+    let mut rules: Vec<RuleChange> = Vec::new();
+    for (id, before) in &first {
+        let Some(after) = second.get(id) else { continue };
+        summary.compared += 1;
+        if rules.is_empty() && before.cilium != after.cilium {
+            rules = rules::differing_texts(&before.cilium, &after.cilium);
+        }
+        let decisions = decisions::changed(before, after);
+        let cells = cells::changed(before, after, &decisions);
+        summary.changed_cases += usize::from(!cells.is_empty());
+        summary.changed_cells += cells.len();
+        summary.worse += cells.iter().filter(|cell| cell.trend == Trend::Worse).count();
+        summary.better += cells.iter().filter(|cell| cell.trend == Trend::Better).count();
+        if !cells.is_empty() || !decisions.is_empty() {
+            changed.push(CaseChange {
+                scenario: before.scenario.clone(),
+                variant: before.variant.clone(),
+                before: Origin::of(before),
+                after: Origin::of(after),
+                cells,
+                decisions,
+            });
+        }
+    }
+    Comparison {
+        schema: SCHEMA,
+        before: before.0,
+        after: after.0,
+        changed,
+        only_before: missing(&first, &second),
+        only_after: missing(&second, &first),
+        not_compared,
+        rules,
+        summary,
+    }
+}
+
+fn by_name(cases: &[Case]) -> IndexMap<String, &Case> {
+    let mut all = IndexMap::new();
+    for case in cases {
+        all.entry(case.id()).or_insert(case);
+    }
+    all
+}
