@@ -50,6 +50,8 @@ pub struct Decisions {
     pub tunnels: Vec<Tunnel>,
     /// Whether VXLAN's outer packets carry the sender's identity in their mark; see [`Decisions::mark`].
     pub mark_carries_identity: bool,
+    /// Whether a packet to a service without backends is answered with an ICMP error, and not just dropped.
+    pub rejects_without_backends: bool,
     /// Routes to the peers' pods the agent puts into the main table (`autoDirectNodeRoutes`, native routing only).
     pub node_routes: Vec<NodeRoute>,
     /// Each decision's rule, in order of decision.

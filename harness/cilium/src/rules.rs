@@ -117,6 +117,9 @@ pub struct Rules {
     /// Whether VXLAN's outer packets carry the sender's identity in their mark (1.16, bpf/bpf_overlay.c
     /// `cil_to_overlay`; before, only that they are the overlay's, bpf/lib/overloadable_skb.h).
     pub mark_carries_identity: bool,
+    /// Whether a service without backends is answered with an ICMP error (1.15, cilium #28157,
+    /// `service-no-backend-response: reject`; before, its packets are dropped).
+    pub rejects_without_backends: bool,
     /// What an agent says before the error of failed device detection.
     pub detection_error_prefix: &'static str,
     /// What an agent says before an error of its masquerading options.
@@ -169,6 +172,7 @@ impl Rules {
             old_kube_proxy_values: until(Minor::V1_15),
             node_port_option: until(Minor::V1_18),
             mark_carries_identity: since(Minor::V1_16),
+            rejects_without_backends: since(Minor::V1_15),
             detection_error_prefix: match minor {
                 Minor::V1_14 | Minor::V1_15 | Minor::V1_16 => "daemon creation failed: failed to detect devices: ",
                 Minor::V1_17 | Minor::V1_18 => "daemon creation failed: ",

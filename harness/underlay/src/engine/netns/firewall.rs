@@ -129,7 +129,7 @@ impl Firewall<'_> {
         chain
     }
 
-    /// A service without backends is answered at once (Cilium 1.16 and later, `service-no-backend-response: reject`).
+    /// What becomes of packets to a service without backends.
     fn no_backends(&self, name: &str, hook: Hook) -> Chain {
         let mut chain = base(name, ChainType::Filter, hook, -110);
         for service in self.services.iter().filter(|service| service.backends.is_empty()) {
@@ -141,7 +141,10 @@ impl Firewall<'_> {
             if hook == Hook::Prerouting {
                 rule.insert(0, Statement::Input(PODS.to_owned()));
             }
-            rule.push(Statement::Reject(IcmpUnreachable::Port));
+            rule.push(match self.decisions.rejects_without_backends {
+                true => Statement::Reject(IcmpUnreachable::Port),
+                false => Statement::Drop,
+            });
             chain = chain.rule(rule);
         }
         chain
