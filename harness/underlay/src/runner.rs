@@ -122,6 +122,19 @@ pub fn default_jobs() -> usize {
     2 * std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
+/// Threads that wait for the kernel, beside those that carry the labs; they are made when needed. Most of them wait for
+/// an RCU grace period (a namespace's first nftables transaction, up to 25 ms), which keeps no processor busy: with 8 of
+/// them, four cases at a time took half as long again (`cargo bench -p underlay`).
+const WAITING_THREADS: usize = 32;
+
+/// The runtime that carries labs. Its threads are as many whatever the labs' number and size.
+///
+/// # Errors
+/// The kernel gives no thread or no descriptor.
+pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().max_blocking_threads(WAITING_THREADS).enable_all().build()
+}
+
 /// Runs every case on `engine`, `jobs` at a time, until all are done or `interrupt` comes. What still runs then is
 /// dropped: labs vanish with their futures.
 ///
