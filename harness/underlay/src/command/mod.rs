@@ -158,11 +158,7 @@ pub fn main() -> u8 {
     })
 }
 
-/// The runtime that carries labs. A lab's kernel work is serialised by the kernel, so few threads wait for it.
+/// The runtime that carries labs.
 fn runtime() -> Result<tokio::runtime::Runtime, Stop> {
-    tokio::runtime::Builder::new_multi_thread()
-        .max_blocking_threads(8)
-        .enable_all()
-        .build()
-        .map_err(|source| Stop::Harness { step: "start the runtime", source })
+    crate::runner::runtime().map_err(|source| Stop::Harness { step: "start the runtime", source })
 }
