@@ -51,6 +51,8 @@ pub struct Death {
     pub interface: Option<String>,
     /// Why.
     pub cause: Cause,
+    /// Whether it is the answer that died.
+    pub answer: bool,
     /// What was seen, in words: `10.0.0.239 asked for 10.0.0.24 3 times, nobody answered`.
     pub detail: String,
 }

@@ -239,6 +239,7 @@ impl Watching {
         // Netlink answers at once, but waits for its turn behind whoever builds there.
         let knowledge = tokio::task::spawn_blocking(move || knowledge(&namespace)).await.ok()?.ok()?;
         let asked = suspicion.tied(&knowledge)?;
+        let answer = suspicion.is_of_answer(&knowledge);
 
         // What has happened meanwhile?
         self.shared.sweep();
@@ -274,6 +275,7 @@ impl Watching {
             namespace: suspicion.namespace.name().to_owned(),
             interface: Some(asked.interface.to_string()),
             cause: Cause::NoNeighbour(asked.target),
+            answer,
             detail,
         })
     }
@@ -339,6 +341,14 @@ impl Knowledge {
 }
 
 impl Suspicion {
+    /// Whether it is the answer that waits: one was seen, or the request has arrived.
+    fn is_of_answer(&self, knowledge: &Knowledge) -> bool {
+        let was_seen = self.last.as_ref().is_some_and(|seen| seen.sighting.kind == Kind::Answer);
+        let arrived =
+            matches!(&self.wanted, Wanted::Towards { destination, .. } if knowledge.addresses.contains(destination));
+        was_seen || arrived
+    }
+
     /// The question the packet waits for.
     fn tied(&self, knowledge: &Knowledge) -> Option<Asked> {
         // A packet that waits makes the kernel ask at once.

@@ -439,7 +439,7 @@ impl WayFinding {
         if via.is_empty() && dies_at.is_none() && reason.is_none() && silent_on.is_empty() {
             return finding;
         }
-        let Some(Trace { walk, places, gaps }) = trace else {
+        let Some(Trace { walk, places, gaps, .. }) = trace else {
             finding.untold = Some("the evidence doesn't tell the packet's way".to_owned());
             return finding;
         };
@@ -514,10 +514,18 @@ fn compare_nat(observed: &Observed, node: &str, expected: &Value) -> Finding {
         .filter_map(|pattern| match pattern.strip_prefix('!') {
             Some(none) => lines.iter().find(|line| glob(none.trim(), line)).map(|line| format!("there is `{line}`")),
             None if lines.iter().any(|line| glob(pattern, line)) => None,
-            None => Some(format!("there is no `{pattern}`")),
+            None => {
+                // `ICMP OUT`: what begins alike is what somebody wants to compare.
+                let alike: String = pattern.split_inclusive(' ').take(2).collect();
+                let near: Vec<_> = lines.iter().filter(|line| line.starts_with(&alike)).take(4).cloned().collect();
+                let near = if near.is_empty() { String::new() } else { format!(", but `{}`", near.join("`, `")) };
+                Some(format!("there is no `{pattern}`{near}"))
+            }
         })
         .collect();
-    Finding::of(json!(lines), wrong.is_empty(), || wrong.join("; "))
+    // The table itself is too long for a cell; reports have it with the node.
+    let count = if lines.len() == 1 { "1 entry".to_owned() } else { format!("{} entries", lines.len()) };
+    Finding::of(json!(count), wrong.is_empty(), || wrong.join("; "))
 }
 
 /// The first line of an answer, shortened: bodies can be long.

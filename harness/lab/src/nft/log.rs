@@ -20,9 +20,9 @@ pub(crate) const SOURCE_CHECK: &str = "source-check";
 /// The log prefix of a gateway's refusal of new traffic from the internet.
 pub(crate) const INGRESS: &str = "ingress-deny";
 
-/// Ends its task when dropped.
+/// Passes a namespace's reported drops on, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct DropWatch(AbortHandle);
+pub struct DropWatch(AbortHandle);
 
 impl Drop for DropWatch {
     fn drop(&mut self) {
@@ -35,7 +35,7 @@ impl Drop for DropWatch {
 ///
 /// # Errors
 /// The kernel has no NFLOG.
-pub(crate) fn watch_drops(namespace: &Namespace, log: DropLog) -> Result<DropWatch> {
+pub fn watch_drops(namespace: &Namespace, log: DropLog) -> Result<DropWatch> {
     let mut client = namespace.enter(|| Client::open(NETLINK_NETFILTER, namespace.name()))??;
     let bind = config_request(
         NetfilterProtoFamily::Unspec,

@@ -16,7 +16,8 @@ use crate::error::Result;
 use crate::namespace::Namespace;
 use crate::netlink::Client;
 
-pub(crate) use log::{DropWatch, INGRESS, SOURCE_CHECK, watch_drops};
+pub use log::{DropWatch, watch_drops};
+pub(crate) use log::{INGRESS, SOURCE_CHECK};
 pub use statement::{ConntrackState, IcmpUnreachable, Statement};
 
 /// Resource id of nf_tables in a batch (linux/netfilter/nfnetlink.h).

@@ -25,7 +25,7 @@ use tokio::task::JoinHandle;
 
 use crate::correlate::arp::ArpSeen;
 use crate::correlate::identify::Identified;
-use crate::correlate::sealed::{self, SealedSighting};
+use crate::correlate::sealed::{self, SealedDeath, SealedSighting};
 use crate::correlate::{Correlator, Limits, MarkId, Place, Seen};
 use crate::deathwatch::{Cause, Death};
 use crate::mark::Mark;
@@ -144,7 +144,7 @@ pub struct Trail {
     /// Whether some of those were not kept.
     pub sealed_forgotten: bool,
     /// Deaths of encrypted datagrams.
-    pub sealed_deaths: Vec<(decode::Sealed, Death)>,
+    pub sealed_deaths: Vec<SealedDeath>,
 }
 
 /// A running capture. Clones are the same one; it ends with the last.
@@ -521,10 +521,10 @@ impl State {
             frame: Some(crate::correlate::frame(raw.layer, raw.length, &raw.bytes)),
         };
         self.correlator.keep(found.mark, Seen { place, read, sighting });
-        if let Some((death, answer)) = death
+        if let Some(death) = death
             && let Some(track) = self.correlator.track_mut(found.mark)
             // Of a request that was answered, another copy got through.
-            && (answer || !track.answered)
+            && (death.answer || !track.answered)
             && track.dropped.is_none()
         {
             track.dropped = Some(death);
@@ -541,9 +541,10 @@ impl State {
                 namespace: dropped.namespace.clone(),
                 interface: dropped.interface.clone(),
                 cause: Cause::Dropped(dropped.reason.clone()),
+                answer: false,
                 detail: format!("the datagram {} → {} was dropped", packet.source, packet.destination),
             };
-            self.correlator.sealed.note_drop(sealed, death);
+            self.correlator.sealed.note_drop(SealedDeath { sealed, size: packet.size, death });
             return false;
         }
         let Some(found) = self.correlator.recognise(place, &packet) else { return false };
@@ -567,6 +568,7 @@ impl State {
             namespace: dropped.namespace.clone(),
             interface: dropped.interface.clone(),
             cause: Cause::Dropped(dropped.reason.clone()),
+            answer: found.kind == Kind::Answer,
             detail,
         });
         true
@@ -582,8 +584,8 @@ fn ends_it(packet: &Summary) -> bool {
     }
 }
 
-/// The death that an ICMP error tells somebody else than the probe, and whether it is the answer's.
-fn told_elsewhere(namespace: &str, found: &Identified) -> Option<(Death, bool)> {
+/// The death that an ICMP error tells somebody else than the probe.
+fn told_elsewhere(namespace: &str, found: &Identified) -> Option<Death> {
     let (Kind::IcmpError(error), Some(quoted)) = (found.kind, &found.quoted) else { return None };
     let final_ = match error {
         // An answer that finds its asker gone had been waited for by somebody who has another one.
@@ -602,7 +604,7 @@ fn told_elsewhere(namespace: &str, found: &Identified) -> Option<(Death, bool)> 
         detail.push_str(&format!(", which carried {} → {}", quoted.packet.source, quoted.packet.destination));
     }
     let cause = Cause::Told { error, by: found.packet.source };
-    Some((Death { namespace: namespace.to_owned(), interface: None, cause, detail }, quoted.answer))
+    Some(Death { namespace: namespace.to_owned(), interface: None, cause, answer: quoted.answer, detail })
 }
 
 impl Seen {

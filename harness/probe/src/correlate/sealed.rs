@@ -34,11 +34,22 @@ pub struct SealedSighting {
     pub packet: Summary,
 }
 
+/// The death of an encrypted datagram.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SealedDeath {
+    /// Which datagram it is.
+    pub sealed: Sealed,
+    /// Its length in bytes by its IP header.
+    pub size: u16,
+    /// Where and why it died.
+    pub death: Death,
+}
+
 /// The encrypted datagrams of all namespaces.
 #[derive(Debug, Default)]
 pub struct SealedLog {
     seen: VecDeque<SealedSighting>,
-    drops: VecDeque<(Sealed, Death)>,
+    drops: VecDeque<SealedDeath>,
     /// When the last one was forgotten that had to be: what is older may be missing.
     pub forgotten: Option<SystemTime>,
 }
@@ -53,11 +64,11 @@ impl SealedLog {
     }
 
     /// Takes note of a datagram's death.
-    pub fn note_drop(&mut self, sealed: Sealed, death: Death) {
+    pub fn note_drop(&mut self, dead: SealedDeath) {
         if self.drops.len() >= MAX_DROPS {
             self.drops.pop_front();
         }
-        self.drops.push_back((sealed, death));
+        self.drops.push_back(dead);
     }
 
     /// Those seen at or after a time, in the order seen.
@@ -66,7 +77,7 @@ impl SealedLog {
     }
 
     /// The deaths that are known.
-    pub fn drops(&self) -> impl Iterator<Item = &(Sealed, Death)> {
+    pub fn drops(&self) -> impl Iterator<Item = &SealedDeath> {
         self.drops.iter()
     }
 }

@@ -13,6 +13,9 @@ use crate::capture::sighting::{Direction, Kind, Quoted, Sighting, Transport};
 use crate::deathwatch::{Cause, Death};
 use crate::evidence::Outcome;
 
+/// EPERM (asm-generic/errno-base.h).
+const EPERM: i32 = 1;
+
 type Ask<'f> = &'f mut dyn FnMut(&str) -> Option<Facts>;
 
 /// How the request's way ended. `back` is the way of its answer, `told` that of an ICMP error about it.
@@ -45,8 +48,10 @@ pub(super) fn of_request(
             (false, _) => end(EndReason::AnswerLost, String::new()),
         };
     }
-    if let Some(death) = death(known) {
-        return died(death, hops);
+    match death(known) {
+        Some(death) if death.answer => return end(EndReason::AnswerLost, String::new()),
+        Some(death) => return died(death, hops),
+        None => {}
     }
     if let Some(told) = told.first().filter(|first| about(first).is_some()) {
         return told_end(told, there, &last_at);
@@ -63,7 +68,7 @@ pub(super) fn of_answer(known: &Known<'_>, back: &Path<'_>, hops: &[Hop], told: 
     if arrived(known, back) {
         return End { at, reason: EndReason::Delivered, detail: String::new() };
     }
-    if let Some(death) = death(known) {
+    if let Some(death) = death(known).filter(|death| death.answer) {
         return died(death, hops);
     }
     if let Some(told) = told.first() {
@@ -72,9 +77,15 @@ pub(super) fn of_answer(known: &Known<'_>, back: &Path<'_>, hops: &[Hop], told: 
     lost(known, back, hops, ask)
 }
 
-/// Whether the last packet of a way back reached the probe's namespace.
+/// Whether the last packet of a way back reached the probe: its namespace, and whatever filters there.
 fn arrived(known: &Known<'_>, back: &Path<'_>) -> bool {
-    back.last().is_some_and(|last| &*last.namespace == known.from && last.direction == Direction::In)
+    let silent = known.evidence.outcome == Outcome::Silence;
+    !silent && back.last().is_some_and(|last| &*last.namespace == known.from && last.direction == Direction::In)
+}
+
+/// The end of an answer that was never seen, but whose death was.
+pub(super) fn of_unseen_answer(known: &Known<'_>) -> Option<End> {
+    death(known).filter(|death| death.answer).map(|death| died(death, &[]))
 }
 
 fn death<'a>(known: &Known<'a>) -> Option<&'a Death> {
@@ -148,6 +159,8 @@ fn sent_not(known: &Known<'_>, there: &Path<'_>) -> Option<End> {
     let reason = match known.evidence.outcome {
         Outcome::Unreachable { by: None, .. } => EndReason::NoRoute,
         Outcome::TooBig { by: None, .. } => EndReason::TooBig,
+        // What the output hook drops is refused so (net/netfilter/core.c, nf_hook_slow).
+        Outcome::NotPossible { errno: Some(EPERM) } => EndReason::Firewall,
         Outcome::NotPossible { .. } => EndReason::NotSent,
         // The kernel's own host-unreachable comes from one of its own addresses.
         Outcome::Unreachable { .. } if there.is_empty() => EndReason::NoRoute,
@@ -195,11 +208,15 @@ fn lost(known: &Known<'_>, way: &Path<'_>, hops: &[Hop], ask: Ask<'_>) -> End {
 fn in_overlay(known: &Known<'_>, last: &Sighting, hops: &[Hop], at: String, ask: Ask<'_>) -> End {
     let overlay = &last.interface;
     let Some((sealed, datagram)) = sealed::found(last, known, |_| true) else {
+        // A rule of the same node's, before anything could be seen.
+        if let Some(dead) = sealed::dropped_unseen(last, known) {
+            return died(&dead.death, hops);
+        }
         let detail = format!("{overlay} took it, and nothing encrypted of its size left {}", last.namespace);
         return End { at, reason: EndReason::OverlayDead, detail };
     };
-    if let Some((_, death)) = known.trail.sealed_deaths.iter().find(|(dead, _)| *dead == sealed) {
-        return died(death, hops);
+    if let Some(dead) = known.trail.sealed_deaths.iter().find(|dead| dead.sealed == sealed) {
+        return died(&dead.death, hops);
     }
     let Some(end) = datagram.last() else {
         return End { at, reason: EndReason::Unknown, detail: String::new() };

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use super::{Known, place};
 use crate::capture::sighting::{Direction, Kind, Sighting, Transport};
+use crate::evidence::Outcome;
 
 /// Copies of a journey that are followed when several packets lead on.
 const MAX_LEGS: usize = 16;
@@ -73,14 +74,24 @@ impl<'a> Journeys<'a> {
             _ => true,
         };
         let requests = || self.of_kind(What::Request);
+        // Of a connection that was made and then fell silent, what was said last.
+        let is_tcp =
+            |way: &&Way<'_>| way.first().is_some_and(|first| matches!(first.packet.transport, Transport::Tcp { .. }));
+        if known.evidence.outcome == Outcome::Silence
+            && !known.evidence.is_about_connecting()
+            && let Some(last) = requests().filter(|way| begins(way)).filter(is_tcp).last()
+        {
+            return last.clone();
+        }
         let from_here = furthest(requests().filter(|way| begins(way) && opens(way)));
         let first = from_here.or_else(|| furthest(requests().filter(|way| begins(way)))).or_else(|| requests().next());
         first.map(|first| self.followed(first, What::Request)).unwrap_or_default()
     }
 
-    /// The way of the answer that left `far`.
-    pub(super) fn answer(&self, far: &str) -> Way<'a> {
-        let answers = || self.of_kind(What::Answer);
+    /// The way of the answer that left `far`, after the request had begun.
+    pub(super) fn answer(&self, far: &str, since: Option<SystemTime>) -> Way<'a> {
+        let later = move |way: &&Way<'_>| way.first().map(|first| first.time) >= since;
+        let answers = || self.of_kind(What::Answer).filter(later);
         let begins = |way: &&Way<'_>| way.first().is_some_and(|first| &*first.namespace == far);
         let first = furthest(answers().filter(begins)).or_else(|| furthest(answers()));
         first.map(|first| self.followed(first, What::Answer)).unwrap_or_default()

@@ -389,7 +389,7 @@ pub fn walk(known: &Known<'_>, facts: &mut dyn FnMut(&str) -> Option<Facts>) -> 
     let journeys = Journeys::of(&known.trail.sightings);
     let there = journeys.request(known);
     let far = there.last().map(|sighting| &*sighting.namespace);
-    let back = far.map(|far| journeys.answer(far)).unwrap_or_default();
+    let back = far.map(|far| journeys.answer(far, there.first().map(|first| first.time))).unwrap_or_default();
     let told = journeys.error(false);
 
     let mut hops = change::hops(&there, known);
@@ -397,15 +397,22 @@ pub fn walk(known: &Known<'_>, facts: &mut dyn FnMut(&str) -> Option<Facts>) -> 
     let end = end::of_request(known, &there, &hops, &back, &told, facts);
 
     // An error that somebody else was told is part of the end, not an answer.
-    let told_here = told.last().is_some_and(|last| &*last.namespace == known.from);
+    let told_here = told.last().is_some_and(|last| {
+        &*last.namespace == known.from && last.quoted.as_ref().is_some_and(|quoted| quoted.outer.is_empty())
+    });
     let way_back = if back.is_empty() && told_here { &told } else { &back };
-    let answer = (!way_back.is_empty()).then(|| {
+    let seen = (!way_back.is_empty()).then(|| {
         let mut hops = change::hops(way_back, known);
         sealed::after_the_last(&mut hops, way_back, known);
         let end = end::of_answer(known, way_back, &hops, &journeys.error(true), facts);
         let complete = is_complete(known.trail, &end);
         Box::new(Walk { hops, end, answer: None, complete })
     });
+    let unseen = || {
+        let end = end::of_unseen_answer(known).filter(|_| end.reason == EndReason::AnswerLost)?;
+        Some(Box::new(Walk { hops: Vec::new(), complete: is_complete(known.trail, &end), end, answer: None }))
+    };
+    let answer = seen.or_else(unseen);
     let complete = is_complete(known.trail, &end) && answer.as_ref().is_none_or(|answer| answer.complete);
     Walk { hops, end, answer, complete }
 }

@@ -9,7 +9,7 @@ use super::journey::{Way as Path, microseconds};
 use super::{Change, Endpoint, Hop, Known, Outer, change, place};
 use crate::capture::decode::Sealed;
 use crate::capture::sighting::{Direction, Sighting};
-use crate::correlate::sealed::SealedSighting;
+use crate::correlate::sealed::{SealedDeath, SealedSighting};
 
 /// What WireGuard adds to a packet: its header and tag, and IP's and UDP's headers around them.
 const OVERHEAD: u16 = 16 + 16 + 20 + 8;
@@ -54,16 +54,30 @@ pub(super) fn found<'a>(
     known: &Known<'a>,
     arrives: impl Fn(&[&SealedSighting]) -> bool,
 ) -> Option<(Sealed, Vec<&'a SealedSighting>)> {
-    let carrier = packet.outer.first().unwrap_or(&packet.packet);
     let fits = |datagram: &&SealedSighting| {
-        let padded = datagram.packet.size.checked_sub(OVERHEAD);
-        padded.is_some_and(|padded| padded >= carrier.size && padded < carrier.size + PADDING)
+        carries(datagram.packet.size, packet)
             && datagram.namespace == packet.namespace
             && datagram.direction == Direction::Out
             && datagram.time >= packet.time
     };
     let begun = known.trail.sealed.iter().filter(fits);
     begun.map(|first| (first.sealed, seen(first.sealed, known))).find(|(_, way)| arrives(way))
+}
+
+/// A datagram of the packet's size that a rule dropped on the packet's own node, and which was seen nowhere.
+pub(super) fn dropped_unseen<'a>(packet: &Sighting, known: &Known<'a>) -> Option<&'a SealedDeath> {
+    known.trail.sealed_deaths.iter().find(|dead| {
+        *dead.death.namespace == *packet.namespace
+            && carries(dead.size, packet)
+            && known.trail.sealed.iter().all(|seen| seen.sealed != dead.sealed)
+    })
+}
+
+/// Whether a datagram of this length may carry a packet.
+fn carries(size: u16, packet: &Sighting) -> bool {
+    let carrier = packet.outer.first().unwrap_or(&packet.packet);
+    let padded = size.checked_sub(OVERHEAD);
+    padded.is_some_and(|padded| padded >= carrier.size && padded - carrier.size < PADDING)
 }
 
 fn seen<'a>(sealed: Sealed, known: &Known<'a>) -> Vec<&'a SealedSighting> {

@@ -135,6 +135,7 @@ pub(crate) struct Grim;
 
 pub(crate) fn death() -> Death {
     Death {
+        answer: false,
         namespace: "router".to_owned(),
         interface: Some("near".to_owned()),
         cause: Cause::NoNeighbour(SWALLOWED),

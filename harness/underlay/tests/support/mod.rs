@@ -87,6 +87,7 @@ pub fn outcome(outcome: Outcome, detail: &str) -> Evidence {
 /// Silence whose reason was witnessed.
 pub fn death() -> Evidence {
     let death = deathwatch::Death {
+        answer: false,
         namespace: "master".to_owned(),
         interface: Some("enp0s6".to_owned()),
         cause: deathwatch::Cause::NoNeighbour(Ipv4Addr::new(10, 0, 0, 24)),

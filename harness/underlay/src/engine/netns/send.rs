@@ -1,13 +1,14 @@
 //! A scenario's probes, from names to addresses and namespaces, sent.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
 
 use lab::serve::{dns, echo, http};
 use lab::{Lab, Namespace};
 use probe::capture::Capture;
-use probe::capture::sighting::Kind;
+use probe::capture::sighting::{Kind, Sighting};
 use probe::deathwatch::Deathwatch;
-use probe::evidence::Evidence;
+use probe::evidence::{Evidence, Outcome};
 use probe::spec::{Address, Probe, Request};
 
 use super::cluster::Cluster;
@@ -142,10 +143,22 @@ impl Field<'_> {
         let (probe, from) = (self.probe(spec)?, self.namespace(&spec.from)?);
         let deadline = spec.deadline.unwrap_or(self.case.deadline);
         let mut evidence = probe::run(&probe, &from, deadline, self.watch).await;
+        self.await_rule(&evidence).await;
         if evidence.source_seen.is_none() && matches!(probe, Probe::Icmp { .. }) {
             evidence.source_seen = self.source_at_the_end(&evidence);
         }
         Ok((from.name().to_owned(), evidence))
+    }
+
+    /// Waits for the name of the rule that kept a packet from being sent: the sender is told at once that there is one,
+    /// its name comes by another way.
+    async fn await_rule(&self, evidence: &Evidence) {
+        const PATIENCE: Duration = Duration::from_millis(100);
+        if let (Outcome::NotPossible { errno: Some(nix::libc::EPERM) }, Some(mark)) = (&evidence.outcome, evidence.marks.last())
+        {
+            let named = |_: &[Sighting]| self.capture.trail(mark).is_some_and(|trail| trail.death.is_some());
+            let _ = tokio::time::timeout(PATIENCE, self.capture.until(mark, named)).await;
+        }
     }
 
     /// The source a ping had where it was last seen on its way: a kernel that answers pings tells nobody who asked.
