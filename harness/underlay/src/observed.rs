@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use probe::Evidence;
 use probe::capture::Statistics;
+use probe::capture::sighting::Sighting;
 use probe::walk::Walk;
 
 use crate::case::Case;
@@ -57,6 +58,9 @@ pub struct Trace {
     pub walk: Walk,
     /// Every place where any of the probe's packets was seen in the clear, as [`probe::walk::place::name`] names them.
     pub places: BTreeSet<String>,
+    /// Its packets wherever they were seen, each step's in time order, with their frames as far as the capture kept them
+    /// ([`probe::correlate::Limits`]).
+    pub sightings: Vec<Sighting>,
     /// Whether packets may have gone unseen, so that not having been seen somewhere proves nothing.
     pub gaps: bool,
 }

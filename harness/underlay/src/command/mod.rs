@@ -4,11 +4,14 @@ mod bisect;
 mod check;
 mod compare;
 mod doctor;
+mod graph;
 mod place;
 mod plan;
+mod report;
 mod schema;
 mod select;
 mod test;
+mod trace;
 
 use std::io::{self, Write};
 
@@ -24,6 +27,8 @@ Examples:
   underlay test scenarios/guide/table.yaml   one file
   underlay plan scenarios/guide/table.yaml::enp0s6
                                              what Cilium decides there
+  underlay trace scenarios/guide/table.yaml::tailscale0 master/pod 8.8.8.8
+                                             where the packet goes, and where it dies
   underlay doctor                            whether this host can build labs
 
 Exit codes:
@@ -52,7 +57,10 @@ enum Command {
     Plan(plan::Args),
     Compare(compare::Args),
     Bisect(bisect::Args),
+    Trace(trace::Args),
     Check(check::Args),
+    Report(report::Args),
+    Graph(graph::Args),
     Doctor(doctor::Args),
     Schema(schema::Args),
 }
@@ -148,7 +156,10 @@ pub fn main() -> u8 {
         Command::Plan(args) => plan::run(&args, color),
         Command::Compare(args) => compare::run(&args, color),
         Command::Bisect(args) => bisect::run(&args, color),
+        Command::Trace(args) => trace::run(&args, color),
         Command::Check(args) => check::run(&args),
+        Command::Report(args) => report::run(&args, color),
+        Command::Graph(args) => graph::run(&args),
         Command::Doctor(args) => doctor::run(&args, color),
         Command::Schema(args) => schema::run(&args),
     };

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,8 @@ use crate::case::Case;
 use crate::engine::netns::Netns;
 use crate::exit;
 use crate::observed::{Engine, EngineError, Observed};
+use crate::report::folder::Folder;
+use crate::report::github::Github;
 use crate::report::human::Human;
 use crate::report::json::Json;
 use crate::report::paint::Color;
@@ -72,6 +75,11 @@ pub(super) struct Args {
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 
+    /// Write all reports into this folder too: report.json, junit.xml, summary.md, report.html, and each case's packets
+    /// below pcap/.
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+
     /// Print the cases' names and run nothing.
     #[arg(long)]
     list: bool,
@@ -126,10 +134,21 @@ pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
     let host = Host::here();
     let paint = color.for_stream(&io::stdout());
     let report: Box<dyn Reporter> = match args.format {
-        Format::Human => Box::new(Human::new(io::stdout(), paint, place::width(), host)),
-        Format::Json => Box::new(Json::new(io::stdout(), host)),
+        Format::Human => Box::new(Human::new(io::stdout(), paint, place::width(), host.clone())),
+        Format::Json => Box::new(Json::new(io::stdout(), host.clone())),
     };
-    let mut reporters = [Box::new(Progress::new(color.for_stream(&io::stderr()))) as Box<dyn Reporter>, report];
+    // The folder comes before standard output: it is there even where nobody reads that to its end.
+    let mut reporters = vec![Box::new(Progress::new(color.for_stream(&io::stderr()))) as Box<dyn Reporter>];
+    if let Some(folder) = &args.report {
+        let made = Folder::create(folder, host.clone());
+        reporters.push(Box::new(
+            made.map_err(|error| Stop::usage(format!("--report: {error}"), "name a folder that can be written to"))?,
+        ));
+    }
+    reporters.push(report);
+    if let Some(github) = Github::of_environment(host) {
+        reporters.push(Box::new(github));
+    }
 
     let jobs = args.jobs.map_or_else(runner::default_jobs, NonZeroUsize::get);
     let runtime = super::runtime()?;

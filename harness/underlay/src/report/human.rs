@@ -6,14 +6,14 @@ use std::io::{self, Write};
 
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 use indexmap::IndexMap;
-use serde_json::Value;
 
 use super::collect::Collector;
 use super::paint::Paint;
-use super::schema::{Case, Check, Claim, Host, Report};
-use crate::case::NodeFact;
+use super::schema::{Case, Claim, Host, Report};
+pub use super::table::shown;
+use super::table::{self, Look, RUNNING, about, groups, shown_whole, subjects};
 use crate::runner::{Event, Reporter};
-use crate::verdict::{Provenance, Verdict};
+use crate::verdict::Verdict;
 
 /// Widest cell before its text is wrapped, in characters.
 const CELL: usize = 18;
@@ -63,34 +63,9 @@ pub fn render(report: &Report, paint: Paint, width: usize) -> String {
     out
 }
 
-/// Cases that share a table: the same scenario, engine, model and version.
-fn groups(cases: &[Case]) -> Vec<Vec<&Case>> {
-    let mut groups: Vec<Vec<&Case>> = Vec::new();
-    for case in cases {
-        let same = |group: &&mut Vec<&Case>| {
-            let first = group[0];
-            (&first.scenario, &first.engine, &first.model, &first.cilium)
-                == (&case.scenario, &case.engine, &case.model, &case.cilium)
-        };
-        match groups.iter_mut().find(same) {
-            Some(group) => group.push(case),
-            None => groups.push(vec![case]),
-        }
-    }
-    groups
-}
-
 /// `guide/table — model: guide · Cilium 1.18.2 · engine netns (model)`
 fn title(case: &Case, paint: Paint) -> String {
-    let decisions = match case.decisions {
-        Provenance::Model => "model",
-        Provenance::Real => "real",
-        Provenance::Stub => "stub",
-    };
-    let unverified = if case.cilium_verified { "" } else { " (unverified)" };
-    let about =
-        format!("model: {} · Cilium {}{unverified} · engine {} ({decisions})", case.model, case.cilium, case.engine);
-    format!("{} — {about}\n", paint.strong(&case.scenario))
+    format!("{} — {}\n", paint.strong(&case.scenario), table::conditions(case))
 }
 
 /// A column: what is measured, by its key in the scenario file.
@@ -105,17 +80,6 @@ struct Column {
 struct TableCell {
     lines: Vec<String>,
     look: Look,
-}
-
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Look {
-    #[default]
-    Plain,
-    Faint,
-    Good,
-    Bad,
-    Doubtful,
-    Refuted,
 }
 
 impl TableCell {
@@ -139,9 +103,6 @@ impl Column {
 
 /// Spaces between columns: one of padding, one in the separator's place.
 const PADDING: usize = 2;
-
-/// What a live agent is measured as.
-const RUNNING: &str = "running";
 
 /// Before what belongs to the line above.
 const INDENT: usize = 4;
@@ -249,23 +210,6 @@ fn verdict_cell(verdict: Verdict) -> TableCell {
     TableCell { lines: vec![text.to_owned()], look }
 }
 
-/// What the table shows, probes first, each once, in the order of the first variant that has it.
-fn subjects(group: &[&Case]) -> Vec<String> {
-    let mut probes: Vec<String> = Vec::new();
-    let mut others: Vec<String> = Vec::new();
-    for case in group {
-        let checked = case.checks.iter().map(|check| &check.id);
-        for id in checked.chain(case.claims.iter().map(|claim| &claim.id)) {
-            let list = if case.probe(id).is_some() { &mut probes } else { &mut others };
-            if !list.contains(id) {
-                list.push(id.clone());
-            }
-        }
-    }
-    probes.append(&mut others);
-    probes
-}
-
 fn column(group: &[&Case], id: &str) -> Column {
     let cells: Vec<_> = group.iter().map(|case| cell(case, id)).collect();
     let widest = cells.iter().flat_map(|cell| &cell.lines).map(|line| line.chars().count()).max().unwrap_or(0);
@@ -273,88 +217,15 @@ fn column(group: &[&Case], id: &str) -> Column {
 }
 
 fn cell(case: &Case, id: &str) -> TableCell {
-    let checks: Vec<_> = case.checks.iter().filter(|check| check.id == id).collect();
-    let claims: Vec<_> = case.claims.iter().filter(|claim| claim.id == id).collect();
-    if checks.is_empty() && claims.is_empty() {
-        let measured = case.probe(id).and_then(|probe| probe.outcome_text.as_deref());
-        let text = measured.map(|outcome| format!("({})", signed(outcome))).unwrap_or_default();
-        return TableCell { lines: wrap(&text, CELL, &[' ']), look: Look::Faint };
-    }
-    let verdict = checks.iter().map(|check| check.verdict).max();
-    let mut text = match case.probe(id) {
-        Some(probe) => match (probe.outcome_text.as_deref(), verdict) {
-            (None, _) => "– not sent".to_owned(),
-            (Some("works"), Some(Verdict::Fail)) => format!("✓ {}", worst(&checks)),
-            (Some(outcome), _) => signed(outcome),
-        },
-        // Of several nodes the first one speaks for all, unless another is to blame.
-        None => match (checks.iter().find(|check| Some(check.verdict) == verdict), claims.first()) {
-            (Some(check), _) if check.verdict == Verdict::Pass => shown(&check.measured),
-            (Some(Check { node: Some(node), measured, .. }), _) if !measured.is_null() => {
-                format!("{} ({node})", shown(measured))
-            }
-            (Some(check), _) => shown(&check.measured),
-            (None, Some(claim)) => shown(&claim.measured),
-            (None, None) => String::new(),
-        },
+    let cell = table::cell(case, id);
+    let mark = match cell.look {
+        Look::Bad => "!! ",
+        Look::Doubtful => "?? ",
+        _ => "",
     };
-    // An agent's last words are too many for a cell; they are told below.
-    if id == NodeFact::Agent.name() && !text.starts_with(RUNNING) {
-        text = "dies".to_owned();
-    }
-    let refuted = claims.iter().any(|claim| claim.held == Some(false));
-    let look = match verdict {
-        Some(Verdict::Fail | Verdict::Error) => Look::Bad,
-        Some(Verdict::Inconclusive | Verdict::Skip) => Look::Doubtful,
-        _ if refuted => Look::Refuted,
-        Some(Verdict::Pass) if text.starts_with('✓') => Look::Good,
-        _ => Look::Plain,
-    };
-    match look {
-        Look::Bad => text = format!("!! {text}"),
-        Look::Doubtful => text = format!("?? {text}"),
-        _ => {}
-    }
-    if refuted {
-        text.push_str(" ⊘");
-    }
-    TableCell { lines: wrap(&text, CELL, &[' ']), look }
-}
-
-/// The table's cross and tick say whether an answer came, as the guide's do; not whether that was right.
-fn signed(outcome: &str) -> String {
-    if outcome == "works" { "✓ works".to_owned() } else { format!("✗ {outcome}") }
-}
-
-fn worst(checks: &[&Check]) -> String {
-    let worst = checks.iter().max_by_key(|check| check.verdict);
-    worst.map(|check| shown(&check.measured)).unwrap_or_default()
-}
-
-/// A value as people write it.
-pub fn shown(value: &Value) -> String {
-    match value {
-        Value::Null => "–".to_owned(),
-        Value::String(text) if text.is_empty() => "\"\"".to_owned(),
-        Value::String(text) => text.clone(),
-        Value::Bool(true) => "on".to_owned(),
-        Value::Bool(false) => "off".to_owned(),
-        Value::Number(number) => number.to_string(),
-        Value::Array(list) if list.is_empty() => "none".to_owned(),
-        Value::Array(list) => list.iter().map(shown).collect::<Vec<_>>().join(", "),
-        Value::Object(map) if map.is_empty() => "none".to_owned(),
-        Value::Object(map) => map.keys().cloned().collect::<Vec<_>>().join(", "),
-    }
-}
-
-/// The same with a map's values, where there is room.
-fn shown_whole(value: &Value) -> String {
-    match value {
-        Value::Object(map) => {
-            map.iter().map(|(key, value)| format!("{key}: {}", shown(value))).collect::<Vec<_>>().join("; ")
-        }
-        other => shown(other),
-    }
+    let text = if cell.look == Look::Faint && !cell.text.is_empty() { format!("({})", cell.text) } else { cell.text };
+    let refuted = if cell.refuted { " ⊘" } else { "" };
+    TableCell { lines: wrap(&format!("{mark}{text}{refuted}"), CELL, &[' ']), look: cell.look }
 }
 
 /// Breaks text after any of `breaks`, at most `width` characters a line where that can be.
@@ -474,14 +345,6 @@ fn claims(cases: &[Case], paint: Paint, width: usize) -> String {
     out
 }
 
-/// `node-ip of master`, `pod-to-pod`
-fn about(id: &str, node: Option<&str>) -> String {
-    match node {
-        Some(node) => format!("{id} of {node}"),
-        None => id.to_owned(),
-    }
-}
-
 /// What is wrong with a case, and why: its checks that didn't pass, with the evidence.
 pub fn failure(case: &Case, paint: Paint) -> String {
     let word = case.verdict.name().to_uppercase();
@@ -503,6 +366,12 @@ pub fn failure(case: &Case, paint: Paint) -> String {
         let probe = case.probe(&check.id).filter(|_| check.node.is_none());
         if let Some(probe) = probe {
             let _ = writeln!(out, "    probe     {} {} → {}", probe.kind, probe.from, probe.to);
+        }
+        if let Some(walk) = probe.and_then(|probe| probe.walk.as_ref()) {
+            for line in super::walk::text(walk, paint).lines() {
+                let _ = writeln!(out, "    {line}");
+            }
+            continue;
         }
         match probe.and_then(|probe| probe.death.as_ref()) {
             Some(death) => {

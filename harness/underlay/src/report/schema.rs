@@ -3,6 +3,9 @@
 //! Its keys only grow: a reader must skip what it doesn't know. A key that changes its meaning makes it
 //! `underlay.report/2`.
 
+pub mod topology;
+pub mod walk;
+
 use std::collections::BTreeMap;
 
 use indexmap::IndexMap;
@@ -11,6 +14,8 @@ use probe::evidence::{OutcomeKind, Silence};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use self::topology::Topology;
+use self::walk::Walk;
 use crate::case::{Case as Subject, NodeFact, ProbeKind};
 use crate::observed::{Agent, Observed};
 use crate::verdict::{self, CaseResult, Provenance, Summary, Verdict};
@@ -99,6 +104,9 @@ pub struct Case {
     pub phases: Vec<Phase>,
     /// What Helm said.
     pub helm: Option<Helm>,
+    /// The network it ran on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topology: Option<Topology>,
     /// What each node's agent decided.
     pub nodes: IndexMap<String, Node>,
     /// CoreDNS at the end.
@@ -107,6 +115,9 @@ pub struct Case {
     pub overlay_paths: Vec<OverlayPath>,
     /// Packets that drop rules of the lab counted.
     pub drops: Vec<Drops>,
+    /// What the capture in each namespace saw and lost.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capture: Vec<Capture>,
     /// Why the evidence can't be trusted, if it can't.
     pub doubts: Vec<String>,
     /// What was sent and what came of it.
@@ -199,6 +210,9 @@ pub struct Node {
     pub nodeport_addresses: IndexMap<String, Vec<String>>,
     /// Each decision's rule.
     pub because: Vec<Because>,
+    /// What it translates, one line for each direction of a connection, as `cilium bpf nat list` writes them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nat: Vec<String>,
 }
 
 /// A decision's rule.
@@ -250,6 +264,7 @@ impl Node {
                     source: rule.source.clone(),
                 })
                 .collect(),
+            nat: Vec::new(),
         }
     }
 }
@@ -291,6 +306,17 @@ pub struct Drops {
     pub packets: u64,
 }
 
+/// What the capture in one namespace saw, by its socket's own count.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capture {
+    /// The namespace.
+    pub namespace: String,
+    /// Packets it saw, lost ones included.
+    pub received: u64,
+    /// Packets it had no room for.
+    pub lost: u64,
+}
+
 /// A probe and what came of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Probe {
@@ -320,6 +346,9 @@ pub struct Probe {
     pub death: Option<Death>,
     /// The evidence in words.
     pub detail: String,
+    /// Its way, hop by hop, where it was followed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub walk: Option<Walk>,
     /// What the expectations of it came to; null where there are none.
     pub verdict: Option<Verdict>,
 }
@@ -419,10 +448,11 @@ impl From<&CaseResult> for Case {
             duration_ms: milliseconds(result.duration),
             phases: observed.map(phases).unwrap_or_default(),
             helm: observed.map(helm),
+            topology: Some(Topology::with_pods(&case.network)),
             nodes: observed
                 .iter()
                 .flat_map(|o| &o.nodes)
-                .map(|(name, agent)| (name.clone(), Node::of(agent)))
+                .map(|(name, agent)| (name.clone(), Node { nat: nat(observed, name), ..Node::of(agent) }))
                 .collect(),
             dns: observed.filter(|observed| observed.helm.is_ok()).map(|observed| Dns {
                 replicas: observed.dns.replicas,
@@ -445,6 +475,7 @@ impl From<&CaseResult> for Case {
                     packets: *packets,
                 })
                 .collect(),
+            capture: observed.map(capture).unwrap_or_default(),
             doubts: observed.map(|observed| observed.doubts.clone()).unwrap_or_default(),
             probes: observed.map(|observed| probes(case, observed, &checks)).unwrap_or_default(),
             checks,
@@ -496,10 +527,25 @@ fn probes(case: &Subject, observed: &Observed, checks: &[Check]) -> Vec<Probe> {
                 stage: evidence.and_then(stage),
                 death: evidence.and_then(death),
                 detail: evidence.map(|evidence| evidence.detail.clone()).unwrap_or_default(),
+                walk: observed.trace(&spec.id).and_then(|trace| Walk::of(&trace.walk)),
                 verdict: checks.iter().filter(about).map(|check| check.verdict).max(),
             }
         })
         .collect()
+}
+
+fn nat(observed: Option<&Observed>, node: &str) -> Vec<String> {
+    let tables = observed.iter().flat_map(|observed| &observed.nat);
+    tables.filter(|(name, _)| name == node).flat_map(|(_, entries)| entries).map(ToString::to_string).collect()
+}
+
+fn capture(observed: &Observed) -> Vec<Capture> {
+    let one = |seen: &probe::capture::Statistics| Capture {
+        namespace: seen.namespace.clone(),
+        received: seen.received,
+        lost: seen.lost,
+    };
+    observed.capture.iter().map(one).collect()
 }
 
 fn stage(evidence: &Evidence) -> Option<String> {

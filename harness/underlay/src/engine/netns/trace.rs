@@ -30,7 +30,8 @@ pub fn traces(case: &Case, capture: &Capture, probes: &[(String, String, Evidenc
             let walk = walk::walk(&Known { from, evidence, trail, overlay }, &mut facts);
             let places = walk::places(trails.iter().flat_map(|trail| &trail.sightings));
             let gaps = trails.iter().any(|trail| trail.lost > 0 || trail.left_out > 0);
-            (id.clone(), Trace { walk, places, gaps })
+            let sightings = trails.into_iter().flat_map(|trail| trail.sightings).collect();
+            (id.clone(), Trace { walk, places, sightings, gaps })
         })
         .collect()
 }

@@ -1,0 +1,157 @@
+//! All reports of a run in a folder: each form's file, and the packets of each case.
+//!
+//! Written aside, in the same folder, and renamed when the run is over: who reads the folder sees the last run's files
+//! or this one's, never half of one. Packets are written as soon as their case has finished and not kept.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{self, BufWriter};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tempfile::TempDir;
+
+use super::collect::Collector;
+use super::pcapng;
+use super::render::Form;
+use super::schema::Host;
+use crate::case::Case;
+use crate::observed::Observed;
+use crate::runner::{Event, Reporter};
+
+/// The folder of packets below the folder of reports. What ends in `.pcapng` there is this program's, and goes with the
+/// next run.
+const PACKETS: &str = "pcap";
+
+/// Longest name of a case's file without its ending, in bytes; file systems end at 255.
+const LONGEST: usize = 120;
+
+/// Writes the folder.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    aside: TempDir,
+    cases: Vec<Arc<Case>>,
+    names: HashSet<String>,
+    collector: Collector,
+}
+
+impl Folder {
+    /// Makes the folder, if it isn't there.
+    ///
+    /// # Errors
+    /// It can't be made, or not be written to.
+    pub fn create(path: &Path, host: Host) -> io::Result<Self> {
+        fs::create_dir_all(path.join(PACKETS)).map_err(|error| at(path, error))?;
+        let aside = tempfile::Builder::new().prefix(".underlay-").tempdir_in(path).map_err(|error| at(path, error))?;
+        let (cases, names) = (Vec::new(), HashSet::new());
+        Ok(Self { path: path.to_owned(), aside, cases, names, collector: Collector::new(host) })
+    }
+
+    fn packets(&mut self, case: &Case, observed: &Observed) -> io::Result<()> {
+        let has_frame = |trace: &crate::observed::Trace| trace.sightings.iter().any(|seen| seen.frame.is_some());
+        if !observed.traces.iter().any(|(_, trace)| has_frame(trace)) {
+            return Ok(());
+        }
+        let name = unique(&file_name(&case.scenario, &case.variant), &mut self.names);
+        let path = self.aside.path().join(name);
+        let file = File::create_new(&path).map_err(|error| at(&path, error))?;
+        pcapng::write(observed, BufWriter::new(file)).map_err(|error| at(&path, error))?;
+        Ok(())
+    }
+
+    /// Takes the last run's packets away and puts everything in its place.
+    fn publish(&self) -> io::Result<()> {
+        let packets = self.path.join(PACKETS);
+        for entry in fs::read_dir(&packets).map_err(|error| at(&packets, error))? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|ending| ending == "pcapng") {
+                fs::remove_file(&path).map_err(|error| at(&path, error))?;
+            }
+        }
+        let packets = self.names.iter().map(|name| (name.as_str(), packets.join(name)));
+        let reports = Form::ALL.map(|form| (form.file(), self.path.join(form.file())));
+        for (name, path) in packets.chain(reports) {
+            fs::rename(self.aside.path().join(name), &path).map_err(|error| at(&path, error))?;
+        }
+        Ok(())
+    }
+}
+
+impl Reporter for Folder {
+    fn event(&mut self, event: &Event) -> io::Result<()> {
+        match event {
+            Event::RunStarted { cases, .. } => self.cases.clone_from(cases),
+            Event::CaseFinished { index, result } => {
+                let case = Arc::clone(&self.cases[*index]);
+                if let Some(observed) = &result.observed {
+                    self.packets(&case, observed)?;
+                }
+            }
+            Event::CaseStarted { .. } | Event::RunFinished(_) => {}
+        }
+        let Some(report) = self.collector.event(event) else { return Ok(()) };
+        for form in Form::ALL {
+            let path = self.aside.path().join(form.file());
+            fs::write(&path, form.render(&report)?).map_err(|error| at(&path, error))?;
+        }
+        self.publish()
+    }
+}
+
+/// The name of a case's file, `guide-table-enp0s6,tailscale0`: whatever the case is called, a name below the folder that
+/// every file system and every store of artifacts takes.
+fn file_name(scenario: &str, variant: &str) -> String {
+    let takes = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '_' | ',' | '+' | '=');
+    let name = format!("{scenario}-{variant}");
+    let name: String = name.chars().map(|letter| if takes(letter) { letter } else { '-' }).take(LONGEST).collect();
+    match name.trim_start_matches(['.', '-']) {
+        "" => "case".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+/// With a number, where another case has the name already: also where only capitals tell them apart.
+fn unique(name: &str, taken: &mut HashSet<String>) -> String {
+    let is_taken = |name: &str, taken: &HashSet<String>| taken.iter().any(|other| other.eq_ignore_ascii_case(name));
+    let numbers = (2..).map(|number: usize| format!("{name}-{number}.pcapng"));
+    let mut names = std::iter::once(format!("{name}.pcapng")).chain(numbers);
+    let free = names.find(|name| !is_taken(name, taken)).unwrap_or_default();
+    taken.insert(free.clone());
+    free
+}
+
+fn at(path: &Path, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stay_in_the_folder() {
+        for (scenario, variant, name) in [
+            ("guide/table", "enp0s6,tailscale0", "guide-table-enp0s6,tailscale0"),
+            ("../../etc", "passwd", "etc-passwd"),
+            ("/", "\0", "case"),
+            ("a\\b:c", "<script>\"|?*\r\n", "a-b-c--script-------"),
+            ("..", "..", "-.."),
+        ] {
+            let found = file_name(scenario, variant);
+            assert!(!found.contains(['/', '\\', '\0']) && !found.starts_with('.'), "{found} leaves the folder");
+            if scenario != ".." {
+                assert_eq!(found, name, "of {scenario} and {variant}");
+            }
+        }
+        assert!(file_name(&"x".repeat(4000), "y").len() <= LONGEST);
+    }
+
+    #[test]
+    fn names_are_told_apart() {
+        let mut taken = HashSet::new();
+        assert_eq!(unique("a-b", &mut taken), "a-b.pcapng");
+        assert_eq!(unique("a-b", &mut taken), "a-b-2.pcapng");
+        assert_eq!(unique("A-B", &mut taken), "A-B-3.pcapng");
+    }
+}
