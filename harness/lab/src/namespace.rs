@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use nix::sched::{CloneFlags, setns, unshare};
 
@@ -21,11 +21,12 @@ struct Inner {
     name: String,
     fd: OwnedFd,
     netlink: OnceLock<Mutex<Client>>,
+    netfilter: OnceLock<Mutex<Client>>,
 }
 
 impl Inner {
     fn new(name: String, fd: OwnedFd) -> Self {
-        Self { name, fd, netlink: OnceLock::new() }
+        Self { name, fd, netlink: OnceLock::new(), netfilter: OnceLock::new() }
     }
 }
 
@@ -93,14 +94,27 @@ impl Namespace {
     /// # Errors
     /// The socket can't be opened.
     pub fn netlink(&self) -> Result<Netlink<'_>> {
-        let socket = match self.0.netlink.get() {
+        let client = self.client(&self.0.netlink, netlink_sys::protocols::NETLINK_ROUTE)?;
+        Ok(Netlink { client, namespace: self })
+    }
+
+    /// Requests to the packet filter here, one at a time.
+    ///
+    /// The socket is kept: closing one waits for an RCU grace period, some 10 ms, while rules or tables that were
+    /// replaced are still being freed (Linux 6.18, net/netfilter/nf_tables_api.c, `nft_rcv_nl_event`).
+    pub(crate) fn netfilter(&self) -> Result<MutexGuard<'_, Client>> {
+        self.client(&self.0.netfilter, netlink_sys::protocols::NETLINK_NETFILTER)
+    }
+
+    fn client<'a>(&'a self, kept: &'a OnceLock<Mutex<Client>>, protocol: isize) -> Result<MutexGuard<'a, Client>> {
+        let socket = match kept.get() {
             Some(socket) => socket,
             None => {
-                let client = self.enter(|| Client::open(netlink_sys::protocols::NETLINK_ROUTE, self.name()))??;
-                self.0.netlink.get_or_init(|| Mutex::new(client))
+                let client = self.enter(|| Client::open(protocol, self.name()))??;
+                kept.get_or_init(|| Mutex::new(client))
             }
         };
-        Ok(Netlink { client: socket.lock().unwrap_or_else(PoisonError::into_inner), namespace: self })
+        Ok(socket.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Its name in the lab, `master` or `vcn a`.

@@ -179,8 +179,10 @@ impl Vcn {
 
     /// The gateway's rules.
     pub(crate) fn tables(&self, network: &Network) -> Vec<Table> {
-        let mut tables = vec![Table::ipv4("gateway").chain(self.forward(network)).chain(self.input())];
+        let mut tables = Vec::new();
+        // All of these are about the link to the internet.
         if self.config.nat != Nat::None {
+            tables.push(Table::ipv4("gateway").chain(self.forward(network)).chain(self.input()));
             tables.push(Table::ipv4("nat").chain(self.prerouting(network)).chain(self.postrouting(network)));
         }
         if self.config.source_check {

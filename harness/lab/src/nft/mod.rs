@@ -10,11 +10,9 @@ use netlink_packet_netfilter::nftables::{
 };
 use netlink_packet_netfilter::none::ControlMessage;
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
-use netlink_sys::protocols::NETLINK_NETFILTER;
 
 use crate::error::Result;
 use crate::namespace::Namespace;
-use crate::netlink::Client;
 
 pub use log::{DropWatch, watch_drops};
 pub(crate) use log::{INGRESS, SOURCE_CHECK};
@@ -232,11 +230,8 @@ fn comment_of(data: &[u8]) -> Option<String> {
 }
 
 impl Namespace {
-    pub(crate) fn netfilter(&self) -> Result<Client> {
-        self.enter(|| Client::open(NETLINK_NETFILTER, self.name()))?
-    }
-
-    /// Loads tables, all of them or none. The first time in a namespace this takes about 25 ms.
+    /// Loads tables, all of them or none. The first time in a namespace this takes up to 25 ms, most of
+    /// them waiting.
     ///
     /// # Errors
     /// The kernel refused: no nf_tables, or one of the expressions is unknown to it.
