@@ -10,6 +10,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cilium::Decisions;
 use ipnet::Ipv4Net;
@@ -28,6 +29,8 @@ use underlay::scenario::{self, Overrides};
 
 /// Seeds tried in a run.
 const SEEDS: usize = 2;
+/// How long a probe waits where no death was witnessed.
+const DEADLINE: Duration = Duration::from_secs(15);
 /// The same four values of `devices`, with each of the two node-ips.
 const FILES: [&str; 2] = ["scenarios/devices/node-ip-overlay.yaml", "scenarios/devices/node-ip-nic.yaml"];
 const VARIANTS: [&str; 4] = ["unset", "enp0s6,tailscale0", "enp0s6", "tailscale0"];
@@ -72,7 +75,9 @@ async fn run(cases: Vec<(Case, Arc<Renaming>)>) -> Result<Vec<Cells>, Failed> {
     // Labs built side by side wait for each other; this many is the program's own measure.
     let room = Arc::new(Semaphore::new(runner::default_jobs()));
     let mut running = Vec::new();
-    for (case, names) in cases {
+    for (mut case, names) in cases {
+        // Deaths are witnessed, so only an answer that is late for want of a processor makes use of this.
+        case.deadline = DEADLINE;
         let room = Arc::clone(&room);
         running.push(tokio::spawn(async move {
             let _room = room.acquire().await.map_err(|closed| closed.to_string())?;
