@@ -21,8 +21,10 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-/// What each case came to, and each of its probes.
-fn verdicts(elsewhere: Elsewhere) -> Result<(Option<i32>, Vec<(Value, Value, Value)>), Failed> {
+/// How the program ended, and of each case its variant, its verdict and its probes' outcomes.
+type Verdicts = (Option<i32>, Vec<[Value; 3]>);
+
+fn verdicts(elsewhere: Elsewhere) -> Result<Verdicts, Failed> {
     let output = elsewhere.underlay(&["test", SCENARIO, "--format", "json"])?;
     let report: Value = serde_json::from_slice(&output.stdout)?;
     let cases = report["cases"].as_array().ok_or("a report has cases")?;
@@ -31,7 +33,7 @@ fn verdicts(elsewhere: Elsewhere) -> Result<(Option<i32>, Vec<(Value, Value, Val
         let probes = case["probes"].as_array().ok_or("a case has probes")?;
         let outcome = |probe: &Value| Value::Array(vec![probe["id"].clone(), probe["outcome"].clone()]);
         let probes = Value::Array(probes.iter().map(outcome).collect());
-        verdicts.push((case["variant"].clone(), case["verdict"].clone(), probes));
+        verdicts.push([case["variant"].clone(), case["verdict"].clone(), probes]);
     }
     Ok((output.status.code(), verdicts))
 }
