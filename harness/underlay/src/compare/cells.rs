@@ -2,6 +2,7 @@
 
 use indexmap::IndexMap;
 use probe::evidence::OutcomeKind;
+use serde_json::Value;
 
 use super::{Asserted, CellChange, DecisionChange, Trend};
 use crate::case::NodeFact;
@@ -15,6 +16,7 @@ const DNS_READY: &str = "dns-ready";
 const HELM: &str = "helm";
 /// How many entries a NAT table has differs from run to run; only what is asserted of it counts.
 const NAT: &str = "nat";
+const RUNNING: &str = "running";
 
 /// Every cell that changed: probes in the scenario's order, then the rest.
 pub(super) fn changed(before: &Case, after: &Case, decisions: &[DecisionChange]) -> Vec<CellChange> {
@@ -117,11 +119,10 @@ impl Pair<'_> {
         }
         let mut cells: Vec<CellChange> = Vec::new();
         for ((id, node), [was, is]) in all {
-            let value = |check: &Check| shown(&check.measured);
-            let (before, after) = (was.map(value), is.map(value));
+            let before = was.map(|check| measured(check, is));
+            let after = is.map(|check| measured(check, was));
             let asserted = both(was.map(|check| check.verdict), is.map(|check| check.verdict));
-            let told = before != after && id != NAT;
-            if !told && asserted.is_none_or(|verdicts| verdicts.before == verdicts.after) {
+            if before == after && asserted.is_none_or(|verdicts| verdicts.before == verdicts.after) {
                 continue;
             }
             let same = |cell: &&mut CellChange| {
@@ -206,14 +207,15 @@ impl Pair<'_> {
         let of = |change: &&DecisionChange| node.is_none_or(|node| change.nodes.iter().any(|other| other == node));
         // Why a device is left out follows from the rule that selects.
         let rule = |name: &str| id == NodeFact::NotSelected.name() && name == NodeFact::Devices.name();
-        let own = |change: &&DecisionChange| node.is_none() || change.decision == id || rule(&change.decision);
+        let own =
+            |change: &&DecisionChange| node.is_none() || id == NAT || change.decision == id || rule(&change.decision);
         let found = Self::names(self.decisions.iter().filter(of).filter(own));
         // What can't be said of an agent that died.
         let died = || Self::names(self.decisions.iter().filter(of).filter(|change| is(change, NodeFact::Agent)));
         match node {
             Some(_) if found.is_empty() => died(),
-            Some(_) => found,
-            None => lead(found, None),
+            Some(_) if id != NAT => found,
+            _ => lead(found, None),
         }
     }
 
@@ -255,6 +257,22 @@ impl Pair<'_> {
             (None, Some(to)) => vec![to],
             _ => Vec::new(),
         }
+    }
+}
+
+/// What was measured of a decision, or of what follows from them, and differs from what it's compared with.
+fn measured(check: &Check, other: Option<&Check>) -> String {
+    match &check.measured {
+        // Last words are told with the decision.
+        Value::String(words) if check.id == NodeFact::Agent.name() && words != RUNNING => "dies".to_owned(),
+        Value::Object(map) => {
+            let same = |key: &String, value: &Value| other.is_some_and(|other| other.measured.get(key) == Some(value));
+            let differing = map.iter().filter(|(key, value)| !same(key, value));
+            differing.map(|(key, value)| format!("{key}: {}", shown(value))).collect::<Vec<_>>().join("; ")
+        }
+        _ if check.id == NAT && check.verdict == Verdict::Pass => "as asserted".to_owned(),
+        _ if check.id == NAT => check.message.clone(),
+        value => shown(value),
     }
 }
 
@@ -314,7 +332,8 @@ impl Differences {
             sent: was.outcome.is_some() != is.outcome.is_some(),
             outcome: was.outcome_text != is.outcome_text || was.status != is.status,
             source: differ(&was.source_seen, &is.source_seen),
-            answer: differ(&was.answer, &is.answer),
+            // Other answers hold ports, or say again which source was seen.
+            answer: was.kind == "dns" && differ(&was.answer, &is.answer),
             death: was.death.as_ref().map(place) != is.death.as_ref().map(place),
         }
     }

@@ -2,9 +2,12 @@
 //!
 //! What counts is the outcome. A rule that comes to the same by another way, or says it in other words, is no change.
 
+use cilium::{Rules, Version};
+
 use super::{Decided, DecisionChange};
 use crate::case::NodeFact;
 use crate::report::schema::{Because, Case, Node};
+use crate::verdict::Provenance;
 
 /// What an agent that lives is said to be.
 const RUNNING: &str = "running";
@@ -51,7 +54,12 @@ pub(super) fn changed(before: &Case, after: &Case) -> Vec<DecisionChange> {
     let mut all: Vec<DecisionChange> = Vec::new();
     for (name, was) in &before.nodes {
         let Some(is) = after.nodes.get(name) else { continue };
-        for mut change in of_node(was, is) {
+        let asserted = [before, after].iter().any(|case| asserts_reasons(case, name));
+        let mut changes = of_node(was, is, asserted);
+        if was.agent == RUNNING && is.agent == RUNNING {
+            changes.extend(mark(before, after));
+        }
+        for mut change in changes {
             let same = |known: &&mut DecisionChange| {
                 (&known.decision, &known.before, &known.after) == (&change.decision, &change.before, &change.after)
             };
@@ -67,7 +75,7 @@ pub(super) fn changed(before: &Case, after: &Case) -> Vec<DecisionChange> {
     all
 }
 
-fn of_node(was: &Node, is: &Node) -> Vec<DecisionChange> {
+fn of_node(was: &Node, is: &Node, reasons_count: bool) -> Vec<DecisionChange> {
     let mut all = Vec::new();
     let mut note = |decision: &str, rule: &str, before: String, after: String| {
         if before != after {
@@ -83,7 +91,7 @@ fn of_node(was: &Node, is: &Node) -> Vec<DecisionChange> {
     for Fact { fact, rule, value } in &FACTS {
         note(fact.name(), rule, value(was), value(is));
     }
-    if was.devices == is.devices {
+    if was.devices == is.devices && reasons_count {
         // A device that came or went has lost or found its reason with that.
         let name = NodeFact::NotSelected.name();
         note(name, "devices", reasons(was, is), reasons(is, was));
@@ -128,12 +136,33 @@ fn node_port(node: &Node) -> String {
     list(&devices)
 }
 
-/// The reasons of devices left out, of those that have another one there. The guide's words are not Cilium's, so between
-/// the two it's no change.
+/// Whether a scenario asks why devices are left out. Where nobody does, other words for that are no change.
+fn asserts_reasons(case: &Case, node: &str) -> bool {
+    let name = NodeFact::NotSelected.name();
+    case.checks.iter().any(|check| check.id == name && check.node.as_deref() == Some(node))
+}
+
+/// Whether VXLAN's outer packets carry the sender's identity in their mark: of all the model decides the one thing that
+/// results have no rule of. It follows from the version alone.
+fn mark(before: &Case, after: &Case) -> Option<DecisionChange> {
+    let decided = |case: &Case| {
+        let version = Version::parse(&case.cilium).ok().filter(|_| case.decisions == Provenance::Model)?;
+        let carries = Rules::of(&version).mark_carries_identity;
+        let (value, says) = match carries {
+            true => ("identity", "VXLAN's outer packets carry the sending pod's identity in their mark"),
+            false => ("no identity", "VXLAN's outer packets have a mark that is the same for all"),
+        };
+        let file = if carries { "bpf/bpf_overlay.c (cil_to_overlay)" } else { "bpf/lib/overloadable_skb.h" };
+        let source = Some(format!("Cilium {}, {file}", version.minor()));
+        Some(Decided { value: value.to_owned(), says: Some(says.to_owned()), source })
+    };
+    let (before, after) = (decided(before)?, decided(after)?);
+    let changed = before.value != after.value;
+    changed.then(|| DecisionChange { decision: "overlay-mark".to_owned(), nodes: Vec::new(), before, after })
+}
+
+/// The reasons of devices left out, of those that have another one there.
 fn reasons(node: &Node, other: &Node) -> String {
-    if rule(node, EGRESS).is_some() != rule(other, EGRESS).is_some() {
-        return String::new();
-    }
     let changed = node.not_selected.iter().filter(|(device, reason)| other.not_selected.get(*device) != Some(reason));
     changed.map(|(device, reason)| format!("{device}: {reason}")).collect::<Vec<_>>().join("; ")
 }

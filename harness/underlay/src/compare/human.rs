@@ -20,6 +20,9 @@ const NARROW: usize = 17;
 /// The least what was and what is are wrapped to.
 const LEAST: usize = 12;
 
+/// What is behind a cell of a case in which everything is decided as before.
+const NO_DECISION: &str = "no decision";
+
 /// Before what belongs to the line above.
 const INDENT: usize = 4;
 
@@ -27,18 +30,14 @@ const INDENT: usize = 4;
 pub fn render(comparison: &Comparison, paint: Paint, width: usize) -> String {
     let mut out = title(comparison, paint, width);
     let mut scenarios: IndexMap<&str, Vec<&CaseChange>> = IndexMap::new();
-    for case in &comparison.changed {
+    for case in comparison.changed.iter().filter(|case| !case.cells.is_empty()) {
         scenarios.entry(&case.scenario).or_default().push(case);
     }
     for (scenario, cases) in &scenarios {
         let _ = writeln!(out, "\n{}", paint.strong(scenario));
-        if cases.iter().any(|case| !case.cells.is_empty()) {
-            out.push_str(&table(comparison, cases, paint, width));
-        } else {
-            let _ = writeln!(out, "{}", paint.faint("no cell changed"));
-        }
-        out.push_str(&decisions(comparison, cases, paint, width));
+        out.push_str(&table(comparison, cases, paint, width));
     }
+    out.push_str(&decisions(comparison, paint, width));
     out.push('\n');
     out.push_str(&legend(comparison, width));
     out.push_str(&unexplained(comparison, width));
@@ -78,7 +77,7 @@ fn table(comparison: &Comparison, cases: &[&CaseChange], paint: Paint, width: us
     let rows: Vec<_> = cases.iter().flat_map(|case| case.cells.iter().map(move |cell| (*case, cell))).collect();
     let variants: Vec<_> = rows.iter().map(|(case, _)| wrap(&case.variant, NARROW, &[',', '/', ' '])).collect();
     let subjects: Vec<_> = rows.iter().map(|(_, cell)| wrap(&subject(cell), NARROW, &['-', ' '])).collect();
-    let behind: Vec<_> = rows.iter().map(|(_, cell)| wrap(&reasons(cell), NARROW, &[' ', '-'])).collect();
+    let behind: Vec<_> = rows.iter().map(|(case, cell)| wrap(&reasons(case, cell), NARROW, &[' ', '-'])).collect();
     let widest = |columns: &[Vec<String>], header: &str| {
         let lines = columns.iter().flatten().map(|line| line.chars().count());
         lines.max().unwrap_or(0).max(header.chars().count())
@@ -133,8 +132,12 @@ pub(super) fn subject(cell: &CellChange) -> String {
 }
 
 /// The decisions behind a cell.
-pub(super) fn reasons(cell: &CellChange) -> String {
-    if cell.behind.is_empty() { "–".to_owned() } else { cell.behind.join(", ") }
+pub(super) fn reasons(case: &CaseChange, cell: &CellChange) -> String {
+    match cell.behind.is_empty() {
+        true if case.decisions.is_empty() && cell.before.is_some() && cell.after.is_some() => NO_DECISION.to_owned(),
+        true => "–".to_owned(),
+        false => cell.behind.join(", "),
+    }
 }
 
 /// What a cell says, with a tick or a cross where it is about packets.
@@ -160,27 +163,52 @@ pub(super) fn sign(cell: &CellChange) -> &'static str {
     }
 }
 
-/// A changed decision, and in which variants whose agents decide so; those of one kind together.
-pub(super) fn grouped<'a>(cases: &[&'a CaseChange]) -> Vec<(&'a DecisionChange, Vec<String>)> {
-    let mut groups: IndexMap<&DecisionChange, Vec<String>> = IndexMap::new();
-    for case in cases {
-        for change in &case.decisions {
-            groups.entry(change).or_default().push(case.variant.clone());
-        }
-    }
-    groups.into_iter().collect()
+/// A decision that changed in one and the same way, whatever the case.
+pub(super) struct Group<'a> {
+    pub(super) change: &'a DecisionChange,
+    nodes: IndexSet<&'a str>,
+    variants: IndexMap<&'a str, IndexSet<&'a str>>,
 }
 
-fn decisions(comparison: &Comparison, cases: &[&CaseChange], paint: Paint, width: usize) -> String {
-    let mut out = String::new();
-    for (change, variants) in grouped(cases) {
-        let place = format!("{} in {}", change.nodes.join(", "), variants.join(" and "));
+/// The changed decisions, those of one kind together.
+pub(super) fn grouped(comparison: &Comparison) -> Vec<Group<'_>> {
+    let mut groups: IndexMap<(&str, &Decided, &Decided), Group<'_>> = IndexMap::new();
+    for case in &comparison.changed {
+        for change in &case.decisions {
+            let group = groups.entry((&change.decision, &change.before, &change.after)).or_insert_with(|| Group {
+                change,
+                nodes: IndexSet::new(),
+                variants: IndexMap::new(),
+            });
+            group.nodes.extend(change.nodes.iter().map(String::as_str));
+            group.variants.entry(&case.scenario).or_default().insert(&case.variant);
+        }
+    }
+    groups.into_values().collect()
+}
+
+impl Group<'_> {
+    /// `on master, worker in devices/forms (comma-space; no-such-device), guide/table (enp0s6)`
+    pub(super) fn whereabouts(&self) -> String {
+        let list = |names: &IndexSet<&str>, between: &str| names.iter().copied().collect::<Vec<_>>().join(between);
+        let scenarios: Vec<_> =
+            self.variants.iter().map(|(scenario, variants)| format!("{scenario} ({})", list(variants, "; "))).collect();
+        format!("on {} in {}", list(&self.nodes, ", "), scenarios.join(", "))
+    }
+}
+
+fn decisions(comparison: &Comparison, paint: Paint, width: usize) -> String {
+    let groups = grouped(comparison);
+    if groups.is_empty() {
+        return String::new();
+    }
+    let mut out = format!("\n{}\n", paint.strong("decisions that changed"));
+    for group in groups {
+        let change = group.change;
         let head = format!("{}: {} → {}", change.decision, change.before.value, change.after.value);
-        let lines = wrap(&head, width - INDENT, &[' ']);
-        let bold =
-            lines.join(&format!("\n{:INDENT$}", "")).replacen(&change.decision, &paint.strong(&change.decision), 1);
-        let _ = writeln!(out, "\n  {bold}");
-        for line in wrap(&place, width - INDENT, &[' ']) {
+        let lines = wrap(&head, width - INDENT, &[' ']).join(&format!("\n{:INDENT$}", ""));
+        let _ = writeln!(out, "  {}", lines.replacen(&change.decision, &paint.strong(&change.decision), 1));
+        for line in wrap(&group.whereabouts(), width - INDENT, &[' ']) {
             let _ = writeln!(out, "{:INDENT$}{line}", "");
         }
         let sides = [(&comparison.before.short, &change.before), (&comparison.after.short, &change.after)];
@@ -218,6 +246,10 @@ fn legend(comparison: &Comparison, width: usize) -> String {
     if cells().any(|cell| !cell.behind.is_empty()) {
         parts.push("behind it: the decisions that changed on the nodes it has to do with");
     }
+    let undecided = |case: &CaseChange| case.cells.iter().any(|cell| reasons(case, cell) == NO_DECISION);
+    if comparison.changed.iter().any(undecided) {
+        parts.push("no decision: none changed in that case; something else did, or chance decides");
+    }
     if parts.is_empty() {
         return String::new();
     }
@@ -227,12 +259,14 @@ fn legend(comparison: &Comparison, width: usize) -> String {
 
 /// The versions' rules, where no decision explains a cell.
 fn unexplained(comparison: &Comparison, width: usize) -> String {
-    let any = comparison.changed.iter().flat_map(|case| &case.cells).any(|cell| cell.behind.is_empty());
-    if !any || comparison.rules.is_empty() {
+    let undecided = |case: &CaseChange| case.cells.iter().any(|cell| reasons(case, cell) == NO_DECISION);
+    let any = comparison.changed.iter().any(undecided);
+    // How errors are worded decides nothing.
+    let counts = comparison.rules.iter().filter(|rule| !rule.rule.ends_with("-prefix"));
+    let rules: Vec<_> = counts.map(|rule| format!("{} {} → {}", rule.rule, rule.before, rule.after)).collect();
+    if !any || rules.is_empty() {
         return String::new();
     }
-    let rules: Vec<_> =
-        comparison.rules.iter().map(|rule| format!("{} {} → {}", rule.rule, rule.before, rule.after)).collect();
     let text = format!("rules that differ between the versions: {}", rules.join("; "));
     format!("{}\n\n", wrap(&text, width, &[' ']).join("\n"))
 }

@@ -17,20 +17,20 @@ pub fn render(comparison: &Comparison) -> String {
         sum.compared, sum.changed_cases, sum.changed_cells, sum.worse, sum.better
     );
     let mut scenarios: IndexMap<&str, Vec<&CaseChange>> = IndexMap::new();
-    for case in &comparison.changed {
+    for case in comparison.changed.iter().filter(|case| !case.cells.is_empty()) {
         scenarios.entry(&case.scenario).or_default().push(case);
     }
     for (scenario, cases) in &scenarios {
         let _ = writeln!(out, "\n### {}\n", text(scenario));
         table(comparison, cases, &mut out);
-        decisions(comparison, cases, &mut out);
     }
+    decisions(comparison, &mut out);
     let list = |ids: &[&str]| ids.iter().map(|id| text(id)).collect::<Vec<_>>().join(", ");
-    let mut reasons: IndexMap<&str, Vec<&str>> = IndexMap::new();
+    let mut left: IndexMap<&str, Vec<&str>> = IndexMap::new();
     for case in &comparison.not_compared {
-        reasons.entry(&case.why).or_default().push(&case.id);
+        left.entry(&case.why).or_default().push(&case.id);
     }
-    for (why, ids) in &reasons {
+    for (why, ids) in &left {
         let _ = writeln!(out, "\nLeft as it is, {}: {}", text(why), list(ids));
     }
     for (label, ids) in [(&comparison.before, &comparison.only_before), (&comparison.after, &comparison.only_after)] {
@@ -43,10 +43,6 @@ pub fn render(comparison: &Comparison) -> String {
 }
 
 fn table(comparison: &Comparison, cases: &[&CaseChange], out: &mut String) {
-    if cases.iter().all(|case| case.cells.is_empty()) {
-        out.push_str("No cell changed.\n");
-        return;
-    }
     let (before, after) = (text(&comparison.before.short), text(&comparison.after.short));
     let _ = writeln!(out, "| variant | what | {before} | {after} | behind it |\n|---|---|---|---|---|");
     for (case, cell) in cases.iter().flat_map(|case| case.cells.iter().map(move |cell| (case, cell))) {
@@ -58,21 +54,21 @@ fn table(comparison: &Comparison, cases: &[&CaseChange], out: &mut String) {
             text(&case.variant),
             text(&subject(cell)),
             text(&value(cell, cell.before.as_deref())),
-            text(&reasons(cell)),
+            text(&reasons(case, cell)),
         );
     }
 }
 
-fn decisions(comparison: &Comparison, cases: &[&CaseChange], out: &mut String) {
-    let groups = grouped(cases);
+fn decisions(comparison: &Comparison, out: &mut String) {
+    let groups = grouped(comparison);
     if groups.is_empty() {
         return;
     }
-    out.push_str("\nDecisions that changed:\n\n");
-    for (change, variants) in groups {
+    out.push_str("\n### Decisions that changed\n\n");
+    for group in groups {
+        let change = group.change;
         let (before, after) = (text(&change.before.value), text(&change.after.value));
-        let place = format!("{} in {}", change.nodes.join(", "), variants.join(" and "));
-        let _ = writeln!(out, "- **{}**: {before} → {after} ({})", text(&change.decision), text(&place));
+        let _ = writeln!(out, "- **{}**: {before} → {after}, {}", text(&change.decision), text(&group.whereabouts()));
         let sides = [(&comparison.before.short, &change.before), (&comparison.after.short, &change.after)];
         for (label, decided) in sides {
             let Some(says) = &decided.says else { continue };

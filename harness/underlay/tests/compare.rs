@@ -1,0 +1,287 @@
+//! What differs between two sets of results, from results put together by hand; and what `underlay compare` refuses.
+
+mod support;
+
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::time::Duration;
+
+use cilium::{Model, Version};
+use probe::Evidence;
+use probe::deathwatch::{Cause, Death};
+use probe::evidence::{Outcome, Silence};
+use support::{case, death, expect, observed, outcome, ping, reply};
+use underlay::case::{Case, ExpectedOutcome, Place, ProbeKind, ProbeSpec};
+use underlay::compare::{self, Comparison, Label, Trend, differing_rules, human, markdown};
+use underlay::exit;
+use underlay::observed::EngineError;
+use underlay::report::paint::Paint;
+use underlay::report::schema;
+use underlay::verdict::{Provenance, judge};
+
+const PING: &str = "pod-to-pod";
+
+/// A case by Cilium's rules, with one ping that must work.
+fn cilium(variant: &str, version: &str) -> Case {
+    let mut case = case(variant);
+    case.model = Model::Cilium;
+    case.version = Version::parse(version).unwrap();
+    case.probes.push(ping(PING));
+    case.expectations.push(expect(PING, ExpectedOutcome::Works, 7));
+    case
+}
+
+fn result(case: Case, probes: &[(&str, Evidence)]) -> schema::Case {
+    let observed = observed(&case, probes);
+    let took = Duration::from_millis(800);
+    schema::Case::from(&judge(Arc::new(case), "fake", Provenance::Model, took, Ok(observed)))
+}
+
+fn failed(case: Case, error: EngineError) -> schema::Case {
+    schema::Case::from(&judge(Arc::new(case), "fake", Provenance::Model, Duration::ZERO, Err(error)))
+}
+
+fn label(name: &str) -> Label {
+    Label { name: format!("Cilium {name}"), short: name.to_owned() }
+}
+
+fn compared(before: &[schema::Case], after: &[schema::Case]) -> Comparison {
+    compare::compare((label("A"), before), (label("B"), after), Vec::new())
+}
+
+#[test]
+fn the_same_results_are_no_change() {
+    let one = || result(cilium("enp0s6", "1.18.2"), &[(PING, reply())]);
+    let comparison = compared(&[one()], &[one()]);
+    assert!(comparison.changed.is_empty(), "{comparison:#?}");
+    assert_eq!(comparison.summary.compared, 1);
+}
+
+#[test]
+fn times_and_words_are_no_change() {
+    let slow = Evidence { rtt: Some(Duration::from_millis(90)), detail: "reply, ttl 61".to_owned(), ..reply() };
+    let other = Death { detail: "asked 4 times".to_owned(), ..witnessed(Cause::NoNeighbour([10, 0, 0, 24].into())) };
+    for (before, after) in [(reply(), slow), (death(), dying(other))] {
+        let one = |evidence| result(cilium("enp0s6", "1.18.2"), &[(PING, evidence)]);
+        let comparison = compared(&[one(before)], &[one(after)]);
+        assert!(comparison.changed.is_empty(), "{comparison:#?}");
+    }
+}
+
+fn witnessed(cause: Cause) -> Death {
+    match death().silence {
+        Some(Silence::Death(death)) => Death { cause, detail: String::new(), ..death },
+        other => panic!("a death was made, not {other:?}"),
+    }
+}
+
+fn dying(death: Death) -> Evidence {
+    Evidence { silence: Some(Silence::Death(death)), ..outcome(Outcome::Silence, "") }
+}
+
+#[test]
+fn cells_of_a_probe() {
+    let elsewhere = dying(witnessed(Cause::NoNeighbour([10, 0, 0, 99].into())));
+    let unseen = Evidence { silence: Some(Silence::Deadline(Duration::from_secs(2))), ..outcome(Outcome::Silence, "") };
+    let sourced = Evidence { source_seen: Some([168, 107, 2, 60].into()), ..reply() };
+    let refused = || outcome(Outcome::Refused, "refused");
+    let here = "silence at master enp0s6: nobody answers for 10.0.0.24 on the link";
+    let there = "silence at master enp0s6: nobody answers for 10.0.0.99 on the link";
+    for (before, after, was, is, trend) in [
+        (reply(), death(), "works", here, Trend::Worse),
+        (death(), reply(), here, "works", Trend::Better),
+        (death(), elsewhere, here, there, Trend::Neither),
+        (death(), unseen, here, "silence, death not witnessed", Trend::Neither),
+        (death(), refused(), here, "refused", Trend::Neither),
+        (reply(), refused(), "works", "refused", Trend::Worse),
+        (reply(), sourced, "works, source 100.64.0.1", "works, source 168.107.2.60", Trend::Neither),
+    ] {
+        let one = |evidence| result(cilium("enp0s6", "1.18.2"), &[(PING, evidence)]);
+        let comparison = compared(&[one(before)], &[one(after)]);
+        let [changed] = comparison.changed.as_slice() else { panic!("{was} → {is}: {comparison:#?}") };
+        let [cell] = changed.cells.as_slice() else { panic!("{was} → {is}: {changed:#?}") };
+        assert_eq!((cell.before.as_deref(), cell.after.as_deref()), (Some(was), Some(is)));
+        assert_eq!((cell.subject.as_str(), cell.trend), (PING, trend), "{was} → {is}");
+        assert!(cell.behind.is_empty(), "no decision changed: {cell:?}");
+        let sum = comparison.summary;
+        assert_eq!((sum.worse, sum.better), ((trend == Trend::Worse) as usize, (trend == Trend::Better) as usize));
+    }
+}
+
+#[test]
+fn what_is_not_asserted_never_gets_worse() {
+    let one = |evidence| {
+        let mut case = cilium("enp0s6", "1.18.2");
+        case.expectations.clear();
+        result(case, &[(PING, evidence)])
+    };
+    let comparison = compared(&[one(reply())], &[one(death())]);
+    assert_eq!((comparison.summary.changed_cells, comparison.summary.worse), (1, 0));
+}
+
+#[test]
+fn which_replica_a_query_met_is_no_change() {
+    let one = |node: &str| {
+        let mut case = cilium("tailscale0", "1.18.2");
+        let kind = ProbeKind::Dns { name: "google.com".to_owned(), server: Place::Address([10, 96, 0, 10].into()) };
+        case.probes = vec![ProbeSpec { kind, ..ping("dns") }];
+        case.expectations.clear();
+        let cause = Cause::NoNeighbour([10, 0, 0, 24].into());
+        result(case, &[("dns", dying(Death { namespace: node.to_owned(), ..witnessed(cause) }))])
+    };
+    assert!(compared(&[one("master")], &[one("worker")]).changed.is_empty(), "chance is no change");
+}
+
+#[test]
+fn the_decision_behind_a_cell_and_its_sources() {
+    let before = result(cilium("tailscale0", "1.18.2"), &[(PING, reply())]);
+    let after = result(cilium("tailscale0", "1.19"), &[(PING, death())]);
+    let comparison = compared(&[before], &[after]);
+    let changed = &comparison.changed[0];
+    assert_eq!(changed.cells[0].behind, ["skip-fib"]);
+    let [skip_fib] = changed.decisions.as_slice() else { panic!("one decision changed: {changed:#?}") };
+    assert_eq!(
+        (skip_fib.decision.as_str(), skip_fib.nodes.as_slice()),
+        ("skip-fib", &["master".to_owned(), "worker".to_owned()][..])
+    );
+    assert_eq!((skip_fib.before.value.as_str(), skip_fib.after.value.as_str()), ("all to tailscale0", "off"));
+    let source = |decided: &compare::Decided| decided.source.clone().unwrap_or_default();
+    assert!(source(&skip_fib.before).contains("ENABLE_SKIP_FIB"), "{skip_fib:?}");
+    assert!(source(&skip_fib.after).contains("#43277"), "{skip_fib:?}");
+    assert!(comparison.rules.iter().any(|rule| rule.rule == "skip-fib"), "{:?}", comparison.rules);
+}
+
+#[test]
+fn a_decision_that_no_cell_shows_is_told() {
+    let one = |version| result(cilium("enp0s6", version), &[(PING, reply())]);
+    let comparison = compared(&[one("1.16")], &[one("1.17")]);
+    let decisions: Vec<_> = comparison.changed[0].decisions.iter().map(|change| change.decision.as_str()).collect();
+    assert!(comparison.changed[0].cells.is_empty(), "{comparison:#?}");
+    assert!(decisions.contains(&"pod-mtu"), "{decisions:?}");
+    assert_eq!(comparison.summary.changed_cases, 0, "a case changed only where a cell did");
+}
+
+#[test]
+fn of_what_is_too_big_only_the_mtu_is_behind() {
+    let too_big = || outcome(Outcome::TooBig { mtu: 1230, by: None }, "too big");
+    let before = result(cilium("tailscale0", "1.16"), &[(PING, too_big())]);
+    let mut after = result(cilium("enp0s6", "1.19"), &[(PING, reply())]);
+    after.variant = "tailscale0".to_owned();
+    let comparison = compared(&[before], &[after]);
+    assert_eq!(comparison.changed[0].cells[0].behind, ["pod-mtu"]);
+    assert!(comparison.changed[0].decisions.len() > 2, "others changed too: {comparison:#?}");
+}
+
+#[test]
+fn an_agent_that_dies_is_behind_all_that_isnt_sent() {
+    let before = result(cilium("enp0s6", "1.18.2"), &[(PING, reply())]);
+    let mut after = result(cilium("enp0s6", "1.18.2"), &[]);
+    after.nodes["worker"] = schema::Node { agent: "unable to determine".to_owned(), ..schema::Node::default() };
+    let comparison = compared(&[before], &[after]);
+    let cell = &comparison.changed[0].cells[0];
+    assert_eq!((cell.after.as_deref(), cell.behind.as_slice()), (Some("not sent"), &["agent".to_owned()][..]));
+    assert_eq!(cell.trend, Trend::Worse);
+    let [agent] = comparison.changed[0].decisions.as_slice() else { panic!("{comparison:#?}") };
+    assert_eq!((agent.decision.as_str(), agent.nodes.as_slice()), ("agent", &["worker".to_owned()][..]));
+}
+
+#[test]
+fn a_case_that_came_to_nothing_is_one_cell() {
+    let fault = || EngineError::Failed { step: "build the lab".to_owned(), reason: "no".to_owned() };
+    let good = || result(cilium("enp0s6", "1.18.2"), &[(PING, reply())]);
+    let bad = || failed(cilium("enp0s6", "1.18.2"), fault());
+    for (before, after, trend) in [(good(), bad(), Trend::Worse), (bad(), good(), Trend::Better)] {
+        let comparison = compared(&[before], &[after]);
+        let [cell] = comparison.changed[0].cells.as_slice() else { panic!("{comparison:#?}") };
+        assert_eq!((cell.subject.as_str(), cell.trend), ("case", trend));
+    }
+    assert!(compared(&[bad()], &[bad()]).changed.is_empty());
+}
+
+#[test]
+fn what_only_one_has_is_said() {
+    let one = |variant: &str| result(cilium(variant, "1.18.2"), &[(PING, reply())]);
+    let comparison = compared(&[one("enp0s6"), one("unset")], &[one("enp0s6"), one("tailscale0")]);
+    assert_eq!(
+        (comparison.only_before, comparison.only_after),
+        (vec!["by/hand::unset".to_owned()], vec!["by/hand::tailscale0".to_owned()])
+    );
+    assert_eq!(comparison.summary.compared, 1);
+
+    let mut more = cilium("enp0s6", "1.18.2");
+    more.probes.push(ping("new"));
+    let comparison = compared(&[one("enp0s6")], &[result(more, &[(PING, reply()), ("new", reply())])]);
+    let cell = &comparison.changed[0].cells[0];
+    assert_eq!((cell.subject.as_str(), cell.before.as_deref(), cell.after.as_deref()), ("new", None, Some("works")));
+}
+
+#[test]
+fn rules_that_differ_between_versions() {
+    let rules = |a: &str, b: &str| {
+        let all = differing_rules(&Version::parse(a).unwrap(), &Version::parse(b).unwrap());
+        all.into_iter().map(|rule| rule.rule).collect::<Vec<_>>()
+    };
+    assert!(rules("1.15", "1.16").contains(&"mark-carries-identity".to_owned()));
+    assert!(rules("1.18.2", "1.19").contains(&"skip-fib".to_owned()));
+    assert_eq!(rules("1.18.2", "1.18.5"), Vec::<String>::new());
+}
+
+#[test]
+fn lines_fit_and_markdown_is_escaped() {
+    let before = result(cilium("tailscale0", "1.18.2"), &[(PING, reply())]);
+    let mut after = result(cilium("tailscale0", "1.19"), &[(PING, death())]);
+    after.probes[0].death.as_mut().unwrap().cause = "a | b <i> `c`".to_owned();
+    let comparison = compared(&[before], &[after]);
+    let text = human::render(&comparison, Paint(false), 80);
+    for line in text.lines() {
+        assert!(line.chars().count() <= 80, "too wide: {line:?}");
+    }
+    for told in ["pod-to-pod", "!! ✗ silence", "skip-fib", "cilium #43277", "1 got worse"] {
+        assert!(text.contains(told), "no {told:?} in\n{text}");
+    }
+    let text = markdown::render(&comparison);
+    assert!(text.contains(r"a \| b &lt;i&gt; \`c\`"), "{text}");
+    let columns = |line: &str| line.replace(r"\|", "").matches('|').count();
+    for line in text.lines().filter(|line| line.starts_with('|')) {
+        assert_eq!(columns(line), 6, "{line}");
+    }
+}
+
+fn underlay(arguments: &[&str]) -> Output {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    Command::new(env!("CARGO_BIN_EXE_underlay")).args(arguments).current_dir(root).output().expect("it runs")
+}
+
+#[test]
+fn misuse_is_told_and_nothing_is_built() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let other_schema = file("other.json", r#"{"schema":"underlay.report/9"}"#);
+    let no_report = file("no-report.json", "{}");
+    let no_values = file("list.yaml", "- devices");
+    let text = file("notes.txt", "");
+    let pinned = "scenarios/devices/cilium-1.19.yaml::1.19/unset";
+    for (arguments, told) in [
+        (&["1.18.2"][..], "<B>"),
+        (&["1.18.2", "1.29"], "no model of Cilium 1.29"),
+        (&["1.18.2", "nonsense"], "`nonsense` is no version"),
+        (&["1.18.2", "model:mine"], "`mine` is not a model"),
+        (&["1.18.2", &text], "neither in .yaml"),
+        (&["1.18.2", &other_schema], "underlay.report/9"),
+        (&["1.18.2", &no_report], "schema"),
+        (&["1.18.2", &no_values], "list.yaml"),
+        (&["1.18.2", "1.18.2"], "A and B are the same"),
+        (&["1.18.2", "1.19", pinned], "the variant names Cilium 1.19"),
+        (&["1.18.2", "1.19", "scenarios/no-such-file.yaml"], "no-such-file.yaml"),
+    ] {
+        let output = underlay(&[&["compare"], arguments].concat());
+        assert_eq!(output.status.code(), Some(i32::from(exit::USAGE)), "{arguments:?}: {output:?}");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(error.contains(told), "{arguments:?} should tell of {told:?}:\n{error}");
+    }
+}

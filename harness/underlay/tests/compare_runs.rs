@@ -1,0 +1,229 @@
+//! `underlay compare` and `underlay bisect` on real labs: what changes between versions, and where it began.
+
+use std::path::Path;
+use std::process::{Command, ExitCode, Output};
+
+use lab::Capability;
+use libtest_mimic::{Arguments, Failed, Trial};
+use serde_json::Value;
+use underlay::exit;
+
+const OVERLAY: &str = "scenarios/devices/node-ip-overlay.yaml";
+const MTU: &str = "scenarios/overlay/pod-mtu.yaml";
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let lacking = lacking();
+    if let (Some(reason), false) = (&lacking, arguments.list) {
+        eprintln!("all is ignored: {reason}");
+    }
+    let trial =
+        |name: &str, test: fn() -> Result<(), Failed>| Trial::test(name, test).with_ignored_flag(lacking.is_some());
+    let trials = vec![
+        trial("compare::from_1_18_to_1_19_packets_die_elsewhere", to_1_19),
+        trial("compare::from_1_16_to_1_17_the_pods_mtu_grows", to_1_17),
+        trial("compare::the_guide_and_cilium", guide_and_cilium),
+        trial("compare::values_lie_between_scenario_and_variant", values),
+        trial("compare::a_report_with_what_is_now", report_and_now),
+        trial("bisect::finds_1_19", bisect_1_19),
+        trial("bisect::finds_1_17_0_among_minor_versions", bisect_mtu),
+        trial("bisect::finds_the_values_file", bisect_values),
+        trial("bisect::the_ends_must_be_what_they_are_said_to_be", bisect_ends),
+    ];
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// What the host lacks for the scenarios, as the program itself says.
+fn lacking() -> Option<String> {
+    let output = underlay(&["doctor", "--color", "never"]).ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let needed = [Capability::Namespaces, Capability::Tun, Capability::Vxlan, Capability::Nftables];
+    let lacks = |capability: &&Capability| text.contains(&format!("✗ {}", capability.name()));
+    needed.iter().find(lacks).map(|need| format!("this host has no {need}"))
+}
+
+fn underlay(arguments: &[&str]) -> std::io::Result<Output> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    Command::new(env!("CARGO_BIN_EXE_underlay")).args(arguments).env("COLUMNS", "80").current_dir(root).output()
+}
+
+fn ended(output: &Output, code: u8) -> Result<(), Failed> {
+    if output.status.code() == Some(i32::from(code)) {
+        return Ok(());
+    }
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    Err(format!("ended with {:?}, not {code}:\n{out}\n{err}", output.status.code()).into())
+}
+
+fn json(arguments: &[&str], code: u8) -> Result<Value, Failed> {
+    let output = underlay(&[arguments, &["--format", "json"]].concat())?;
+    ended(&output, code)?;
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+/// The cell of that subject in a variant.
+fn cell<'a>(comparison: &'a Value, variant: &str, subject: &str) -> Result<&'a Value, Failed> {
+    let all = comparison["changed"].as_array().into_iter().flatten();
+    all.filter(|case| case["variant"] == variant)
+        .flat_map(|case| case["cells"].as_array().into_iter().flatten())
+        .find(|cell| cell["subject"] == subject)
+        .ok_or_else(|| format!("{subject} of {variant} should have changed: {comparison:#}").into())
+}
+
+/// A decision of a variant's nodes.
+fn decision<'a>(comparison: &'a Value, variant: &str, name: &str) -> Result<&'a Value, Failed> {
+    let all = comparison["changed"].as_array().into_iter().flatten();
+    all.filter(|case| case["variant"] == variant)
+        .flat_map(|case| case["decisions"].as_array().into_iter().flatten())
+        .find(|change| change["decision"] == name)
+        .ok_or_else(|| format!("{name} of {variant} should have changed: {comparison:#}").into())
+}
+
+fn is(value: &Value, expected: &str, why: &str) -> Result<(), Failed> {
+    let text = value.as_str().unwrap_or_default();
+    if text.contains(expected) { Ok(()) } else { Err(format!("{value} without {expected:?}: {why}").into()) }
+}
+
+fn same(value: &Value, expected: impl Into<Value>, why: &str) -> Result<(), Failed> {
+    let expected = expected.into();
+    if *value == expected { Ok(()) } else { Err(format!("{value}, not {expected}: {why}").into()) }
+}
+
+fn to_1_19() -> Result<(), Failed> {
+    let found = json(&["compare", "1.18.2", "1.19", OVERLAY], exit::FAILED)?;
+    same(&found["schema"], "underlay.compare/1", "the schema is promised")?;
+    let internet = cell(&found, "tailscale0", "internet")?;
+    is(&internet["before"], "tailscale0: no overlay peer has 8.8.8.8", "skip-FIB throws it into the overlay")?;
+    is(&internet["after"], "vcn a: source check", "the routes lead to the NIC, which isn't masqueraded")?;
+    same(&internet["behind"], vec!["skip-fib"], "nothing else changed")?;
+    let own = cell(&found, "enp0s6", "own-node")?;
+    same(&own["after"], "works", "a local address is found by the lookup")?;
+    same(&own["trend"], "worse", "that it fails was asserted of 1.18.2")?;
+    let skip_fib = decision(&found, "tailscale0", "skip-fib")?;
+    is(&skip_fib["before"]["source"], "ENABLE_SKIP_FIB", "the rule's place")?;
+    is(&skip_fib["after"]["source"], "#43277", "the change that took it away")?;
+    for variant in ["unset", "enp0s6,tailscale0"] {
+        if found["changed"].as_array().into_iter().flatten().any(|case| case["variant"] == variant) {
+            return Err(format!("{variant} never had skip-FIB: {found:#}").into());
+        }
+    }
+
+    let output = underlay(&["compare", "1.18.2", "1.19", &format!("{OVERLAY}::tailscale0")])?;
+    ended(&output, exit::FAILED)?;
+    let text = String::from_utf8(output.stdout)?;
+    match text.lines().find(|line| line.chars().count() > 80) {
+        Some(line) => Err(format!("too wide: {line:?}").into()),
+        None if text.contains("cilium #43277") => Ok(()),
+        None => Err(format!("no source of the rule:\n{text}").into()),
+    }
+}
+
+fn to_1_17() -> Result<(), Failed> {
+    let found = json(&["compare", "1.16", "1.17", MTU], exit::OK)?;
+    let ping = cell(&found, "enp0s6", "df-1203")?;
+    same(&ping["before"], "too-big", "the MTU was the node IP's device's")?;
+    same(&ping["after"], "works", "and is the smallest of the selected ones'")?;
+    same(&ping["behind"], vec!["pod-mtu"], "a matter of size")?;
+    let mtu = decision(&found, "enp0s6", "pod-mtu")?;
+    same(&mtu["before"]["value"], "1230", "tailscale0's, less VXLAN")?;
+    same(&mtu["after"]["value"], "8950", "enp0s6's, less VXLAN")?;
+    is(&mtu["after"]["source"], "pkg/mtu/manager.go", "the rule's place")
+}
+
+fn guide_and_cilium() -> Result<(), Failed> {
+    let case = "scenarios/guide/table.yaml::enp0s6";
+    let found = json(&["compare", "model:guide", "model:cilium", case], exit::FAILED)?;
+    same(&cell(&found, "enp0s6", "pod-to-pod")?["after"], "works", "Cilium's node IP is the Node object's")?;
+    let node_ip = decision(&found, "enp0s6", "node-ip")?;
+    is(&node_ip["before"]["source"], "the guide, §4", "whose rule it was")
+}
+
+fn values() -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    let file = |name: &str, text: &str| -> std::io::Result<String> {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text)?;
+        Ok(path.display().to_string())
+    };
+    let (now, planned) = (file("now.yaml", "# as it is\n")?, file("planned.yaml", "devices: enp0s6\n")?);
+    let found = json(&["compare", &now, &planned, OVERLAY], exit::FAILED)?;
+    same(&decision(&found, "unset", "devices")?["after"]["value"], "enp0s6", "the variant leaves it to the scenario")?;
+    same(&found["summary"]["compared"], 1, "all other variants say which devices")?;
+    let left = &found["not_compared"];
+    match left.as_array().map(Vec::len) {
+        Some(3) => is(&left[0]["why"], "the variant sets `devices` itself", "why it isn't compared"),
+        _ => Err(format!("three variants are left as they are: {left:#}").into()),
+    }
+}
+
+fn report_and_now() -> Result<(), Failed> {
+    let output = underlay(&["test", &format!("{MTU}::enp0s6"), "--format", "json"])?;
+    ended(&output, exit::OK)?;
+    let folder = tempfile::tempdir()?;
+    let kept = folder.path().join("kept.json");
+    std::fs::write(&kept, &output.stdout)?;
+    let kept = kept.display().to_string();
+    // The same once more: nothing is left to chance.
+    let found = json(&["compare", &kept, "1.18.2"], exit::OK)?;
+    same(&found["summary"]["compared"], 1, "a report's own cases are run")?;
+    same(&found["changed"], Value::Array(Vec::new()), "nothing changed")?;
+    let found = json(&["compare", &kept, "1.16"], exit::FAILED)?;
+    same(&cell(&found, "enp0s6", "df-1203")?["trend"], "worse", "it was asserted to work")?;
+    // Two reports need no lab.
+    let found = json(&["compare", &kept, &kept], exit::OK)?;
+    same(&found["changed"], Value::Array(Vec::new()), "a report against itself")
+}
+
+fn bisect_1_19() -> Result<(), Failed> {
+    let case = format!("{OVERLAY}::tailscale0");
+    let found = json(&["bisect", "--good", "1.18.2", "--bad", "1.19", &case], exit::OK)?;
+    same(&found["schema"], "underlay.bisect/1", "the schema is promised")?;
+    same(&found["first_bad"], vec!["1.19"], "skip-FIB went with it")?;
+    decision(&found["comparison"], "tailscale0", "skip-fib").map(drop)
+}
+
+fn bisect_mtu() -> Result<(), Failed> {
+    let case = format!("{MTU}::enp0s6");
+    let asked = ["--subject", "df-1203", "--expect", "too-big", "--runs", "3", "--confirm", "2"];
+    let found = json(&[&["bisect", "--good", "1.14", "--bad", "1.18.2", &case], &asked[..]].concat(), exit::OK)?;
+    same(&found["first_bad"], vec!["1.17.0"], "the MTU's source changed with it")?;
+    same(&found["last_good"], "1.16", "the line before")?;
+    let runs = found["steps"].as_array().into_iter().flatten().map(|step| step["runs"].as_array().map_or(0, Vec::len));
+    match runs.clone().all(|runs| runs == 3) && runs.count() >= 4 {
+        true => Ok(()),
+        false => Err(format!("each step runs three times: {:#}", found["steps"]).into()),
+    }
+}
+
+fn bisect_values() -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    let mut files = Vec::new();
+    for (index, text) in ["{}", "MTU: 1400", "devices: enp0s6", "{devices: enp0s6, MTU: 1400}"].iter().enumerate() {
+        let path = folder.path().join(format!("{index}.yaml"));
+        std::fs::write(&path, text)?;
+        files.push(path.display().to_string());
+    }
+    let files: Vec<&str> = files.iter().map(String::as_str).collect();
+    let case = format!("{OVERLAY}::unset");
+    let asked = ["bisect", &case, "--subject", "own-node", "--expect", "works", "--values"];
+    let found = json(&[&asked[..], &files].concat(), exit::OK)?;
+    same(&found["first_bad"], vec!["2.yaml"], "it leaves tailscale0 out")?;
+    decision(&found["comparison"], "unset", "devices").map(drop)
+}
+
+fn bisect_ends() -> Result<(), Failed> {
+    let case = format!("{OVERLAY}::tailscale0");
+    for (good, bad, expect, told) in [
+        ("1.18.2", "1.19", "works", "1.18.2 is said to be good, and is bad"),
+        ("1.17", "1.18.2", "fails", "1.18.2 is said to be bad, and is good"),
+    ] {
+        let asked = ["bisect", "--good", good, "--bad", bad, "--subject", "internet", "--expect", expect, &case];
+        let output = underlay(&asked)?;
+        ended(&output, exit::USAGE)?;
+        let error = String::from_utf8_lossy(&output.stderr);
+        if !error.contains(told) {
+            return Err(format!("no {told:?} in {error}").into());
+        }
+    }
+    Ok(())
+}
