@@ -88,6 +88,8 @@ fn read(path: &Path) -> io::Result<String> {
 fn write_aside(path: &Path, text: &str) -> Result<(), Stop> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let write = || {
+        // Its error is the folder's; the other one would be of a file that nobody has heard of.
+        fs::metadata(folder)?;
         let mut file = tempfile::Builder::new().prefix(".underlay-").permissions(public()).tempfile_in(folder)?;
         file.write_all(text.as_bytes())?;
         file.persist(path).map_err(|error| error.error)?;

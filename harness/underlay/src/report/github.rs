@@ -87,7 +87,8 @@ pub fn annotations(report: &Report, root: &Root) -> String {
             let walk = case.probe(&check.id).filter(|_| check.node.is_none()).and_then(|probe| probe.walk.as_ref());
             match walk.map(|walk| walk.last_end()) {
                 Some(end) => {
-                    let _ = write!(message, "\n{}: {} {}", end.at, end.words(), end.detail);
+                    let detail = if end.detail.is_empty() { String::new() } else { format!(": {}", end.detail) };
+                    let _ = write!(message, "\n{}: {}{detail}", end.at, end.words());
                 }
                 None if !check.message.is_empty() => {
                     let _ = write!(message, "\n{}", check.message);

@@ -62,7 +62,7 @@ pub fn render(report: &Report) -> String {
 /// `4 cases: 2 pass, 1 fail`
 fn headline(report: &Report) -> String {
     let counts = counts(report).into_iter().map(|(count, word, _)| format!("{count} {word}"));
-    format!("{} cases: {}", report.summary.cases(), counts.collect::<Vec<_>>().join(", "))
+    format!("{}: {}", count(report.summary.cases() as u64, "case"), counts.collect::<Vec<_>>().join(", "))
 }
 
 /// How many, of what, and the class it is drawn with.
@@ -100,9 +100,9 @@ fn head(report: &Report, groups: &[Vec<&Case>]) -> Markup {
             @for (count, word, class) in counts(report) {
                 li { span class=(format!("b {class}")) { (count) " " (word) } }
             }
-            @if summary.claims_held > 0 { li { span class="b" { (summary.claims_held) " claims held" } } }
+            @if summary.claims_held > 0 { li { span class="b" { (count(summary.claims_held as u64, "claim")) " held" } } }
             @if summary.claims_refuted > 0 {
-                li { span class="b refuted" { (summary.claims_refuted) " claims refuted" } }
+                li { span class="b refuted" { (count(summary.claims_refuted as u64, "claim")) " refuted" } }
             }
         }
         @if let Some(signal) = &report.interrupted {
@@ -126,6 +126,11 @@ fn head(report: &Report, groups: &[Vec<&Case>]) -> Markup {
             }
         }
     }
+}
+
+/// `1 claim`, `3 claims`
+fn count(count: u64, word: &str) -> String {
+    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
 }
 
 fn seconds(milliseconds: u64) -> String {
@@ -193,7 +198,7 @@ fn cell(number: usize, case: &Case, id: &str) -> Markup {
         _ => cell.text,
     };
     // The sign stays with its word.
-    let text = text.replace("✓ ", "✓\u{a0}").replace("✗ ", "✗\u{a0}");
+    let text = text.replace("✓ ", "✓\u{a0}").replace("✗ ", "✗\u{a0}").replace("!! ", "!!\u{a0}");
     let probe = case.probes.iter().position(|probe| probe.id == id);
     let link = match probe {
         Some(probe) => format!("#c{number}-p{probe}"),
@@ -441,7 +446,7 @@ fn decisions(name: &str, node: &Node) -> Markup {
                 }
                 @if !node.nat.is_empty() {
                     details {
-                        summary { "NAT table, " (node.nat.len()) " entries" }
+                        summary { "NAT table, " (node.nat.len()) (if node.nat.len() == 1 { " entry" } else { " entries" }) }
                         pre tabindex="0" { (node.nat.join("\n")) }
                     }
                 }
@@ -472,7 +477,7 @@ fn the_rest(case: &Case) -> Markup {
             }
             @for path in &case.overlay_paths { dt { "overlay" } dd { (path.from) " → " (path.to) ": " (path.path) } }
             @for drops in &case.drops {
-                dt { "dropped" } dd { (drops.namespace) " by " (drops.rule) ": " (drops.packets) " packets" }
+                dt { "dropped" } dd { (drops.namespace) " by " (drops.rule) ": " (count(drops.packets, "packet")) }
             }
             @if received > 0 { dt { "captured" } dd { (received) " packets, " (lost) " lost" } }
             @if !case.doubts.is_empty() { dt { "doubts" } dd class="doubt" { (case.doubts.join("; ")) } }

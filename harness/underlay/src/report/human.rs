@@ -6,6 +6,7 @@ use std::io::{self, Write};
 
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 use indexmap::IndexMap;
+use serde_json::Value;
 
 use super::collect::Collector;
 use super::paint::Paint;
@@ -44,6 +45,8 @@ impl<W: Write> Reporter for Human<W> {
 
 /// The whole report.
 pub fn render(report: &Report, paint: Paint, width: usize) -> String {
+    let tame = tame(report);
+    let report = tame.as_ref().unwrap_or(report);
     let mut out = String::new();
     let groups = groups(&report.cases);
     for group in &groups {
@@ -61,6 +64,28 @@ pub fn render(report: &Report, paint: Paint, width: usize) -> String {
     out.push_str(&skipped(&report.cases, paint, width));
     out.push_str(&summary(report, paint));
     out
+}
+
+/// The same with spaces for control characters, if there are any: names and answers are not to move a terminal's cursor,
+/// or to begin a line.
+fn tame(report: &Report) -> Option<Report> {
+    let text = serde_json::to_string(report).ok()?;
+    // JSON writes a control character as an escape; DEL and the second set, which begins at U+0080, as they are.
+    let second = |letter: char| ('\u{7f}'..='\u{9f}').contains(&letter);
+    if !text.contains('\\') && !text.contains(second) {
+        return None;
+    }
+    let mut value: Value = serde_json::from_str(&text).ok()?;
+    fn walk(value: &mut Value) {
+        match value {
+            Value::String(text) if text.contains(char::is_control) => *text = text.replace(char::is_control, " "),
+            Value::Array(list) => list.iter_mut().for_each(walk),
+            Value::Object(map) => map.values_mut().for_each(walk),
+            _ => {}
+        }
+    }
+    walk(&mut value);
+    serde_json::from_value(value).ok()
 }
 
 /// `guide/table — model: guide · Cilium 1.18.2 · engine netns (model)`

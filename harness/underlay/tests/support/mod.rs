@@ -1,6 +1,8 @@
 //! Cases and evidence put together by hand.
 #![allow(dead_code)] // Each test target uses its own part.
 
+pub mod reports;
+
 use std::future::Future;
 use std::net::Ipv4Addr;
 use std::path::Path;

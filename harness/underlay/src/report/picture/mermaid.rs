@@ -98,7 +98,7 @@ fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for letter in text.chars() {
         match letter {
-            ' ' | '-' | '_' | '.' | ',' | '/' | ':' | '(' | ')' | '↔' => out.push(letter),
+            ' ' | '-' | '_' | '.' | ',' | '/' | '(' | ')' | '↔' => out.push(letter),
             letter if letter.is_alphanumeric() => out.push(letter),
             letter if letter.is_control() => out.push(' '),
             letter => {
