@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use cilium::inputs::NodeInputs;
 use lab::Lab;
-use probe::capture::Capture;
+use probe::capture::{Capture, Options};
 use probe::witness::Witness;
 
 use crate::case::Case;
@@ -40,7 +40,22 @@ impl Engine for Netns {
     }
 
     fn run<'a>(&'a self, case: &'a Case) -> Pin<Box<dyn Future<Output = Result<Observed, EngineError>> + Send + 'a>> {
-        Box::pin(run(case))
+        Box::pin(run(case, true))
+    }
+}
+
+/// The same engine with nobody watching the packets: what it takes to watch them is the difference. Silence is waited for
+/// to the deadline where no part of the lab reports a drop, and there are no walks.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unwatched;
+
+impl Engine for Unwatched {
+    fn name(&self) -> &'static str {
+        "netns, unwatched"
+    }
+
+    fn run<'a>(&'a self, case: &'a Case) -> Pin<Box<dyn Future<Output = Result<Observed, EngineError>> + Send + 'a>> {
+        Box::pin(run(case, false))
     }
 }
 
@@ -61,7 +76,7 @@ impl Phases {
     }
 }
 
-async fn run(case: &Case) -> Result<Observed, EngineError> {
+async fn run(case: &Case, watched: bool) -> Result<Observed, EngineError> {
     let mut phases = Phases::begin();
     let installed = match agents::install(case) {
         Ok(installed) => installed,
@@ -71,7 +86,8 @@ async fn run(case: &Case) -> Result<Observed, EngineError> {
     phases.end("lab");
 
     let namespaces = lab.namespaces();
-    let capture = Capture::start(&namespaces).map_err(|error| EngineError::failed("start the capture", &error))?;
+    let capture = Capture::with(&namespaces, Options { off: !watched, ..Options::default() })
+        .map_err(|error| EngineError::failed("start the capture", &error))?;
     let witness = Witness::new(&capture, &lab.drops);
     phases.end("capture");
 
@@ -138,7 +154,9 @@ async fn run(case: &Case) -> Result<Observed, EngineError> {
             observed.dns.upstream_failures.insert(replica, failure);
         }
         phases.end("probes");
-        observed.traces = trace::traces(case, &capture, &probes);
+        if watched {
+            observed.traces = trace::traces(case, &capture, &probes);
+        }
         observed.probes = probes.into_iter().map(|(id, _, evidence)| (id, evidence)).collect();
         observed.nat = trace::nat(&lab, &cluster)?;
         observed.nodes = story.into_agents();
