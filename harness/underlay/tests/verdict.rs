@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use probe::Evidence;
 use probe::evidence::{DnsFailure, Outcome};
+use probe::walk::EndReason;
 use serde_json::json;
 use support::{case, claim_fact, come_to, death, expect, expect_fact, observed, outcome, ping, reply};
 use underlay::case::{Case, Check, Claim, Expected, ExpectedOutcome, ExpectedProbe, NodeFact, ProbeKind, Subject};
-use underlay::observed::{Agent, EngineError, Observed};
+use underlay::nat;
+use underlay::observed::{Agent, EngineError, Observed, Trace};
 use underlay::verdict::{CaseResult, Provenance, Verdict, judge};
 
 fn judged(case: Case, outcome: Result<Observed, EngineError>) -> CaseResult {
@@ -240,4 +242,110 @@ fn a_stub_passes_nothing() {
     let result = judge(Arc::new(case), "fake", Provenance::Stub, Duration::ZERO, Ok(observed));
     assert_eq!(result.checks[0].verdict, Verdict::Inconclusive);
     assert_eq!(result.checks[1].verdict, Verdict::Fail);
+}
+
+/// Evidence of a ping that died at the overlay, with the source it had there.
+fn walked(case: &Case, evidence: Evidence) -> Observed {
+    let mut observed = observed(case, &[("p", evidence)]);
+    let walk = json!({
+        "hops": [
+            {"at": "master/pod", "direction": "out", "src": "10.244.0.10", "dst": "8.8.8.8", "size": 84, "ttl": 64},
+            {"at": "master/tailscale0", "direction": "out", "src": "100.64.0.1", "dst": "8.8.8.8", "size": 84, "ttl": 63},
+        ],
+        "end": {"at": "master/tailscale0", "reason": "overlay-no-peer", "detail": "nobody has 8.8.8.8"},
+        "complete": true,
+    });
+    let trace = Trace {
+        walk: serde_json::from_value(walk).expect("a walk"),
+        places: ["master/pod", "master/tailscale0"].map(str::to_owned).into(),
+        sightings: Vec::new(),
+        gaps: false,
+    };
+    observed.traces = vec![("p".to_owned(), trace)];
+    observed
+}
+
+fn on_walk(expected: ExpectedProbe, change: impl FnOnce(&mut Observed)) -> CaseResult {
+    let mut case = case("enp0s6");
+    case.probes = vec![ping("p")];
+    case.expectations =
+        vec![Check { subject: Subject::Probe("p".to_owned()), expected: Expected::Probe(expected), line: 7 }];
+    let mut observed = walked(&case, Evidence { source_seen: None, ..death() });
+    change(&mut observed);
+    judged(case, Ok(observed))
+}
+
+#[test]
+fn a_packets_way() {
+    let fails = || come_to(ExpectedOutcome::Fails);
+    let places = |list: &[&str]| list.iter().map(|place| (*place).to_owned()).collect::<Vec<_>>();
+    let via = |list| ExpectedProbe { via: places(list), ..fails() };
+    let silent = |list| ExpectedProbe { silent_on: places(list), ..fails() };
+    let dies = |at: &str| ExpectedProbe { dies_at: Some(at.to_owned()), ..fails() };
+    let reason = |reason| ExpectedProbe { reason: Some(reason), ..fails() };
+    let source = |last| ExpectedProbe { source: Some(Ipv4Addr::new(100, 64, 0, last)), ..fails() };
+    for (expected, verdict) in [
+        (via(&["master/pod", "master/tailscale0"]), Verdict::Pass),
+        (via(&["master", "master/tailscale0"]), Verdict::Pass),
+        (via(&["master/tailscale0", "master/pod"]), Verdict::Fail),
+        (via(&["master/enp0s6"]), Verdict::Fail),
+        (silent(&["master/enp0s6", "vcn/a", "vcn b"]), Verdict::Pass),
+        (silent(&["master/enp0s6", "master/tailscale0"]), Verdict::Fail),
+        (silent(&["master"]), Verdict::Fail),
+        (dies("master/tailscale0"), Verdict::Pass),
+        (dies("master"), Verdict::Pass),
+        (dies("master/tailscale"), Verdict::Fail),
+        (reason(EndReason::OverlayNoPeer), Verdict::Pass),
+        (reason(EndReason::SourceCheck), Verdict::Fail),
+        (source(1), Verdict::Pass),
+        (source(2), Verdict::Fail),
+    ] {
+        let told = format!("{expected}");
+        assert_eq!(on_walk(expected, |_| {}).verdict, verdict, "{told}");
+    }
+    let result = on_walk(dies("vcn a/gateway"), |_| {});
+    assert_eq!(result.checks[0].measured, json!("silence, dies at master/tailscale0"));
+    assert_eq!(result.checks[0].message, "it ended at master/tailscale0; nobody has 8.8.8.8");
+}
+
+#[test]
+fn silence_at_a_place_needs_a_witness_without_gaps() {
+    let silent = |place: &str| ExpectedProbe { silent_on: vec![place.to_owned()], ..come_to(ExpectedOutcome::Fails) };
+    let gaps = |observed: &mut Observed| observed.traces[0].1.gaps = true;
+    assert_eq!(on_walk(silent("master/enp0s6"), gaps).verdict, Verdict::Inconclusive, "it may have been there");
+    assert_eq!(
+        on_walk(silent("master/tailscale0"), gaps).verdict,
+        Verdict::Fail,
+        "it was there, whatever else went unseen"
+    );
+    let unwatched = |observed: &mut Observed| observed.traces.clear();
+    assert_eq!(on_walk(silent("master/enp0s6"), unwatched).verdict, Verdict::Inconclusive, "nobody watched");
+}
+
+#[test]
+fn a_nodes_nat_table() {
+    let subject = Subject::Nat { node: "master".to_owned() };
+    let check =
+        |patterns: serde_json::Value| Check { subject: subject.clone(), expected: Expected::Value(patterns), line: 3 };
+    let mut case = case("enp0s6");
+    case.expectations = vec![
+        check(json!(["ICMP OUT 10.244.0.10:* -> 8.8.8.8:0 XLATE_SRC 10.0.0.239:*", "!* XLATE_SRC 100.64.*"])),
+        check(json!(["ICMP OUT 10.244.0.10:* -> 8.8.8.8:0 XLATE_SRC 100.64.0.1:*"])),
+        check(json!(["!ICMP *"])),
+    ];
+    let at = |text: &str| text.parse().expect("an address and a port");
+    let flow = lab::conntrack::Flow {
+        protocol: 1,
+        original: lab::conntrack::Direction { source: at("10.244.0.10:7"), destination: at("8.8.8.8:0") },
+        reply: lab::conntrack::Direction { source: at("8.8.8.8:0"), destination: at("10.0.0.239:7") },
+    };
+    let mut observed = observed(&case, &[]);
+    let unread = judged(case.clone(), Ok(observed.clone()));
+    assert!(unread.checks.iter().all(|check| check.verdict == Verdict::Inconclusive), "no table, no verdict");
+    observed.nat = vec![("master".to_owned(), nat::entries(&[flow], "10.244.0.0/24".parse().expect("a range")))];
+    let result = judged(case, Ok(observed));
+    let verdicts: Vec<_> = result.checks.iter().map(|check| check.verdict).collect();
+    assert_eq!(verdicts, [Verdict::Pass, Verdict::Fail, Verdict::Fail]);
+    let but = "but `ICMP OUT 10.244.0.10:7 -> 8.8.8.8:0 XLATE_SRC 10.0.0.239:7`";
+    assert!(result.checks[1].message.ends_with(but), "what is there instead: {}", result.checks[1].message);
 }
