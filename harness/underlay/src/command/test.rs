@@ -31,6 +31,7 @@ const EXAMPLES: &str = "\
 Examples:
   underlay test
   underlay test scenarios/guide --format json > report.json
+  underlay test --report reports                  a page, JUnit, packets …
   underlay test scenarios/guide/table.yaml::enp0s6
   underlay test --filter 'devices/*::*tailscale0*'
   underlay test --cilium 1.19.0 scenarios/devices   what changes with it?";

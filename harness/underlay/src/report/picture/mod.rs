@@ -40,7 +40,7 @@ const BAND: i32 = 34;
 /// The place of the internet's routers, drawn where a packet only passed through.
 pub const TRANSIT: &str = "internet";
 /// Room for it.
-const ROUTERS: Area = Area { x: 0, y: 0, w: 120, h: 26 };
+const ROUTERS: Area = Area { x: 0, y: 0, w: 156, h: 26 };
 /// How deep bridges and bonds may lie on each other.
 const LEVELS: usize = 3;
 
@@ -167,7 +167,7 @@ pub struct Wire {
     pub overlay: bool,
     /// Whether it is drawn below machines.
     pub behind: bool,
-    /// What is to be said of it, and where.
+    /// What is to be said of it, and where that ends.
     pub label: Option<(i32, i32, String)>,
 }
 
@@ -383,7 +383,7 @@ impl<'a> Layout<'a> {
             let x = area.centre() + 74;
             let mut up = Wire::new(vec![(x, area.y), (x, internet.bottom())]);
             let shared = vcn.public_address.as_ref();
-            up.label = shared.map(|address| (x + 8, internet.bottom() + UPLINK / 2 + 4, format!("as {address}")));
+            up.label = shared.map(|address| (x - 8, internet.bottom() + UPLINK / 2 + 4, format!("as {address}")));
             self.picture.wires.push(up);
         }
     }

@@ -12,6 +12,9 @@ use crate::report::schema::walk::{Hop, Walk};
 /// The picture's style, for whoever puts pictures into a page of its own.
 pub const STYLE: &str = include_str!("picture.css");
 
+/// A picture that is wider needs a page's whole width to be read.
+const WIDE: i32 = 660;
+
 /// Width of a letter of a title and of a detail, in tenths of a pixel: what is too long is cut.
 const TITLE: i32 = 72;
 const DETAIL: i32 = 59;
@@ -47,7 +50,7 @@ impl Gallery {
         let picture = Picture::of(topology, &seen.iter().map(|place| &**place).collect::<Vec<_>>());
         let (scenery, _) = self.sceneries.insert_full(scenery(&picture).into_string());
         html! {
-            svg class="pic" role="img" aria-label=(clean(label)) viewBox=(view(&picture)) width=(picture.width) {
+            svg class=(if picture.width > WIDE { "pic wide" } else { "pic" }) role="img" aria-label=(clean(label)) viewBox=(view(&picture)) width=(picture.width) {
                 use href=(format!("#scenery-{scenery}")) {}
                 @if let Some(walk) = walk { (way(topology, &picture, walk)) }
             }
@@ -135,7 +138,7 @@ fn draw_wire(wire: &Wire) -> Markup {
     let points: Vec<_> = wire.points.iter().map(|(x, y)| format!("{x},{y}")).collect();
     html! {
         polyline class=(if wire.overlay { "g-mesh" } else { "g-wire" }) points=(points.join(" ")) {}
-        @if let Some((x, y, label)) = &wire.label { text class="g-dim" x=(x) y=(y) { (clean(label)) } }
+        @if let Some((x, y, label)) = &wire.label { text class="g-dim" text-anchor="end" x=(x) y=(y) { (clean(label)) } }
     }
 }
 
@@ -169,16 +172,6 @@ struct Stop<'a> {
     chip: &'a Chip,
     number: usize,
     guess: bool,
-}
-
-impl Stop<'_> {
-    fn x(&self) -> i32 {
-        self.chip.area.right() - STOP
-    }
-
-    fn y(&self) -> i32 {
-        self.chip.area.middle()
-    }
 }
 
 fn stops<'a>(topology: &Topology, picture: &'a Picture, hops: &[Hop], first: usize) -> Vec<Stop<'a>> {
