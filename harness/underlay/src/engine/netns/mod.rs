@@ -9,6 +9,7 @@ mod cluster;
 mod datapath;
 mod firewall;
 pub mod inputs;
+mod lag;
 mod pod;
 mod send;
 mod steps;
@@ -27,6 +28,7 @@ use probe::witness::Witness;
 use crate::case::Case;
 use crate::observed::{Agent, DnsState, Engine, EngineError, Observed};
 use cluster::{Cluster, Decided};
+use lag::LagMeter;
 use send::Field;
 use steps::Story;
 
@@ -82,6 +84,7 @@ async fn run(case: &Case, watched: bool) -> Result<Observed, EngineError> {
         Ok(installed) => installed,
         Err(refusal) => return Ok(refused(refusal)),
     };
+    let lag = LagMeter::start();
     let mut lab = Lab::build(Arc::clone(&case.network)).await?;
     phases.end("lab");
 
@@ -164,6 +167,7 @@ async fn run(case: &Case, watched: bool) -> Result<Observed, EngineError> {
     }
     observed.drops = drops(&lab)?;
     observed.doubts = doubts(&capture);
+    observed.doubts.extend(lag.doubt(case.deadline));
     observed.capture = capture.statistics();
     phases.end("collect");
     observed.phases = phases.done;
