@@ -8,9 +8,7 @@ use lab::Lab;
 use lab::drops::DropReason;
 use libtest_mimic::{Arguments, Failed, Trial};
 use topology::Network;
-use topology::network::{
-    Ingress, Internet, InternetHost, Nat, Network as Config, Nic, NicKind, Node, Role, Vcn,
-};
+use topology::network::{Ingress, Internet, InternetHost, Nat, Network as Config, Nic, NicKind, Node, Role, Vcn};
 
 fn main() {
     let sandbox = lab::sandbox::enter();
