@@ -40,7 +40,10 @@ impl Sysctls {
             ("ipv4/conf/all/arp_ignore", "1"),
             ("ipv4/conf/default/arp_ignore", "1"),
             // Otherwise ICMP errors of a busy lab are lost to a limit (Linux: 1000 in a second, one target each second).
-            ("ipv4/icmp_ratelimit", "0"),
+            // No kind of them is subject to it; with icmp_ratelimit 0, older kernels (6.1, 6.12) would empty the bucket
+            // that the errors about missing routes are paid from: net/ipv4/inetpeer.c, `inet_peer_xrlim_allow`, and
+            // route.c, `ip_error`.
+            ("ipv4/icmp_ratemask", "0"),
             // A connection holds its namespace until the other end has confirmed its FIN. When the process is killed, the
             // overlay that carried it is gone: without this the kernel repeats the FIN for minutes.
             ("ipv4/tcp_orphan_retries", "2"),
