@@ -1,8 +1,5 @@
-//! WireGuard in the kernel.
-//!
-//! It behaves as the one in user space does, with one exception: a packet from a source that the peer may not use dies
-//! unreported, since the kernel tells nobody which one it was (drivers/net/wireguard/receive.c,
-//! `wg_packet_consume_data_done`, only counts `rx_frame_errors`).
+//! WireGuard in the kernel. With [`super::nobody`] and [`super::stray`] beside it, packets die as they do in user space,
+//! and are reported.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -12,6 +12,7 @@ mod ping;
 mod reflector;
 mod relay;
 mod routing;
+mod stray;
 mod stun;
 mod task;
 mod tun;
@@ -34,6 +35,7 @@ use crate::namespace::Namespace;
 use discovery::{Attempt, Found, PATIENCE, Search, Seeker};
 use reflector::Reflector;
 use relay::Relay;
+use task::Task;
 
 pub use discovery::Mapping;
 pub use firewall::firewall;
@@ -167,6 +169,7 @@ pub struct Overlay {
     relay: Relay,
     servers: ServerAddresses,
     established: Arc<Notify>,
+    strays: Vec<Task>,
 }
 
 /// The servers' addresses; dropping it takes them away.
@@ -229,6 +232,7 @@ impl Overlay {
         let endpoints = find_ways(config, &members, &seekers, &mappings, &mut relay).await?;
 
         let peers = peer_configs(&members, &keys, &endpoints);
+        let kernels = if config.backend == OverlayBackend::Kernel { members.clone() } else { Vec::new() };
 
         let established = Arc::new(Notify::new());
         let mut nodes = Vec::with_capacity(members.len());
@@ -259,7 +263,8 @@ impl Overlay {
             };
             nodes.push(Node { member, mapping, device: Some(device) });
         }
-        let overlay = Self { nodes, reflectors, relay, servers, established };
+        let strays = stray::watch(&config.interface, &kernels, log)?;
+        let overlay = Self { nodes, reflectors, relay, servers, established, strays };
         overlay.initiate().await?;
         Ok(overlay)
     }
@@ -407,6 +412,9 @@ impl Overlay {
     /// # Errors
     /// The first of the kernel's answers; the rest is taken down all the same.
     pub async fn stop(mut self) -> Result<()> {
+        for stray in self.strays {
+            stray.stop().await;
+        }
         let mut result = Ok(());
         for node in &mut self.nodes {
             result = result.and(node.stop().await);
