@@ -38,7 +38,7 @@ pub(super) fn of_request(
         back.first().is_some_and(|first| there.last().is_some_and(|last| first.namespace == last.namespace));
     if answered_there {
         let resets = |sighting: &&Sighting| matches!(sighting.packet.transport, Transport::Tcp { rst: true, .. });
-        return match (came_back, back.iter().any(|sighting| resets(sighting))) {
+        return match (came_back, back.iter().any(resets)) {
             (true, true) if known.evidence.outcome == Outcome::Refused => {
                 end(EndReason::Refused, known.evidence.detail.clone())
             }

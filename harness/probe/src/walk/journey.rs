@@ -7,7 +7,7 @@ use super::{Known, place};
 use crate::capture::sighting::{Direction, Kind, Sighting, Transport};
 use crate::evidence::Outcome;
 
-/// Copies of a journey that are followed when several packets lead on.
+/// Servers that a question is followed through, each asking on in its name.
 const MAX_LEGS: usize = 16;
 
 /// Sightings of packets, in order.
