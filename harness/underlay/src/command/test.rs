@@ -23,7 +23,7 @@ use crate::report::human::Human;
 use crate::report::json::Json;
 use crate::report::paint::Color;
 use crate::report::progress::Progress;
-use crate::report::schema::Host;
+use crate::report::schema::{Capability, Host};
 use crate::runner::{self, Interrupts, Reporter};
 use crate::scenario::{Overrides, duration};
 
@@ -127,12 +127,18 @@ pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
     }
 
     let entered = lab::sandbox::enter();
+    let is_able = entered.is_ok();
     let engine: Arc<dyn Engine> = match (entered, args.engine) {
         (Ok(_), EngineName::Netns) => Arc::new(Netns),
         // Reports want to know of every case, so the cases are run all the same, and each is skipped.
         (Err(missing), EngineName::Netns) => Arc::new(Barred(missing)),
     };
-    let host = Host::here();
+    let runtime = super::runtime()?;
+    let mut host = Host::here();
+    if args.report.is_some() && is_able {
+        let tried = runtime.block_on(lab::doctor::try_all());
+        host.capabilities = tried.iter().map(|(capability, tried)| Capability::of(*capability, tried)).collect();
+    }
     let paint = color.for_stream(&io::stdout());
     let report: Box<dyn Reporter> = match args.format {
         Format::Human => Box::new(Human::new(io::stdout(), paint, place::width(), host.clone())),
@@ -152,7 +158,6 @@ pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
     }
 
     let jobs = args.jobs.map_or_else(runner::default_jobs, NonZeroUsize::get);
-    let runtime = super::runtime()?;
     let end = runtime.block_on(async {
         let mut interrupts = Interrupts::catch().map_err(|source| Stop::Harness { step: "catch signals", source })?;
         Ok::<_, Stop>(runner::run(cases, engine, jobs, &mut reporters, interrupts.next()).await?)

@@ -112,6 +112,15 @@ fn head(report: &Report, groups: &[Vec<&Case>]) -> Markup {
             (report.host.os) " " (report.host.kernel) " " (report.host.arch) ", " (report.host.cpus) " processors · underlay "
             (report.host.underlay) " · " (seconds(report.duration_ms))
         }
+        @let lacking: Vec<_> = report.host.capabilities.iter().filter(|capability| !capability.works).collect();
+        @if !lacking.is_empty() {
+            details {
+                summary class="dim" { "What this host can't do: " (lacking.len()) }
+                ul class="plain" {
+                    @for one in &lacking { li { (one.name) ": " span class="dim" { (one.reason.as_deref().unwrap_or("")) } } }
+                }
+            }
+        }
         @if groups.len() > 1 {
             nav aria-label="Scenarios" {
                 ul {

@@ -393,6 +393,9 @@ pub fn failure(case: &Case, paint: Paint) -> String {
             let _ = writeln!(out, "    probe     {} {} → {}", probe.kind, probe.from, probe.to);
         }
         if let Some(walk) = probe.and_then(|probe| probe.walk.as_ref()) {
+            if !check.message.is_empty() {
+                let _ = writeln!(out, "    because   {}", check.message);
+            }
             for line in super::walk::text(walk, paint).lines() {
                 let _ = writeln!(out, "    {line}");
             }

@@ -55,6 +55,29 @@ pub struct Host {
     pub cpus: usize,
     /// This program's version.
     pub underlay: String,
+    /// What it can do for labs and what not, each found by trying. Empty where it wasn't tried: it takes time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capabilities: Vec<Capability>,
+}
+
+/// Something that labs need of a host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capability {
+    /// What it is, `TUN devices`.
+    pub name: String,
+    /// Whether it works.
+    pub works: bool,
+    /// The kernel's answer, where it doesn't.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl Capability {
+    /// From what came of trying it.
+    pub fn of(capability: lab::Capability, tried: &Result<(), lab::Missing>) -> Self {
+        let reason = tried.as_ref().err().map(|missing| missing.reason.clone());
+        Self { name: capability.name().to_owned(), works: reason.is_none(), reason }
+    }
 }
 
 impl Host {
@@ -68,6 +91,7 @@ impl Host {
             arch: text(names.as_ref().map(|names| names.machine())).unwrap_or_default(),
             cpus: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             underlay: env!("CARGO_PKG_VERSION").to_owned(),
+            capabilities: Vec::new(),
         }
     }
 }

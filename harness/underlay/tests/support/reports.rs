@@ -10,14 +10,26 @@ use serde_json::{Value, json};
 use underlay::case::{Case, ExpectedOutcome, NodeFact};
 use underlay::nat::{NatEntry, Way};
 use underlay::observed::{EngineError, Observed, Trace};
-use underlay::report::schema::{self, Host, Report, SCHEMA};
+use underlay::report::schema::{self, Capability, Host, Report, SCHEMA};
 use underlay::verdict::{Provenance, Summary, judge};
 
 use super::{case, claim_fact, death, expect, expect_fact, observed, ping, reply};
 
 /// Where all reports here were made.
 pub fn host() -> Host {
-    Host { os: "Linux".into(), kernel: "6.12".into(), arch: "x86_64".into(), cpus: 2, underlay: "0.1.0".into() }
+    let capability = |name: &str, reason: Option<&str>| Capability {
+        name: name.to_owned(),
+        works: reason.is_none(),
+        reason: reason.map(str::to_owned),
+    };
+    Host {
+        os: "Linux".into(),
+        kernel: "6.12".into(),
+        arch: "x86_64".into(),
+        cpus: 2,
+        underlay: "0.1.0".into(),
+        capabilities: vec![capability("veth pairs", None), capability("TUN devices", Some("/dev/net/tun: ENOENT"))],
+    }
 }
 
 /// What a run of these would report.
