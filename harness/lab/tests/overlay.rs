@@ -4,6 +4,7 @@
 mod mesh;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Instant;
 
 use ipnet::Ipv4Net;
 use lab::drops::DropReason;
@@ -238,12 +239,19 @@ async fn leave() {
 async fn down_and_up() {
     let world = two_nodes();
     let config = config();
-    let _overlay = world.start_ready(&config).await;
+    let overlay = world.start_ready(&config).await;
     let (master, worker) = (&world.members[0], &world.members[1]);
     worker.namespace.netlink().expect("netlink").link_down("tailscale0").expect("down");
     let socket = master.namespace.udp(SocketAddrV4::new(master.address, 0), None).expect("a socket");
     socket.send_to(b"lost", SocketAddrV4::new(worker.address, 7001)).await.expect("the kernel takes it");
+    let up = Instant::now();
     worker.namespace.netlink().expect("netlink").link_up("tailscale0").expect("up");
+    // The kernel forgets sessions with a link that goes down; until the new one, the other end uses the old one in vain.
+    let renewed = || overlay.peers("master").expect("peers")[0].last_handshake.is_some_and(|ago| ago < up.elapsed());
+    while config.backend == OverlayBackend::Kernel && !renewed() {
+        assert!(up.elapsed() < PATIENCE, "a handshake after the link came up");
+        tokio::task::yield_now().await;
+    }
     // The kernel took the routes with the link.
     let route = Route::through(master.address.into(), "tailscale0").in_table(TABLE);
     worker.namespace.netlink().expect("netlink").add_route(&route).expect("a route");
