@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use lab::drops::{DropLog, DropReason, Dropped};
 use lab::netlink::{VethEnd, add_veth};
 use lab::{Namespace, Sysctls};
+use probe::capture::decode::IcmpError;
 use probe::capture::sighting::{Kind, Sighting};
 use probe::capture::{Capture, Options};
 use probe::deathwatch::{Cause, Deathwatch};
@@ -35,6 +36,7 @@ fn main() {
         ("after_a_loss_silence_proves_nothing", || block_on(loss())),
         ("a_drop_is_a_death_with_its_reason", || block_on(drop_told())),
         ("a_drop_of_somebody_elses_packet_is_none", || block_on(others_drop())),
+        ("what_only_the_tunnels_end_is_told_is_a_death", || block_on(told_elsewhere())),
     ]);
 }
 
@@ -253,6 +255,21 @@ async fn drop_told() -> Outcome {
         }
     }
     Ok(())
+}
+
+/// The far node has no VXLAN, and says so to the near one, which keeps it to itself.
+async fn told_elsewhere() -> Outcome {
+    let far = Ipv4Addr::new(10, 0, 0, 2);
+    let net = Tunnelled::build(far)?;
+    net.two.netlink()?.delete_link("cilium_vxlan")?;
+    let capture = Capture::start(&[net.one.clone(), net.two.clone()])?;
+    let witness = Witness::new(&capture, &DropLog::default());
+    let id = token();
+    let watch = witness.watch(payload(id));
+    ping(&net.one, INNER_TWO, id, 56)?;
+    let death = timeout(DEADLINE, watch).await?;
+    let cause = Cause::Told { error: IcmpError::Unreachable(3), by: far.into() };
+    expect((death.namespace.as_str(), death.cause, death.answer), ("two", cause, false), "the death")
 }
 
 async fn others_drop() -> Outcome {
