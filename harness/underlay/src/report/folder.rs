@@ -99,8 +99,8 @@ impl Reporter for Folder {
     }
 }
 
-/// The name of a case's file, `guide-table-enp0s6,tailscale0`: whatever the case is called, a name below the folder that
-/// every file system and every store of artifacts takes.
+/// The name of a case's file, `guide-table-enp0s6,tailscale0`: whatever the case is called, a name below the folder,
+/// which every file system and every store of artifacts takes.
 fn file_name(scenario: &str, variant: &str) -> String {
     let takes = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '_' | ',' | '+' | '=');
     let name = format!("{scenario}-{variant}");

@@ -100,7 +100,9 @@ fn head(report: &Report, groups: &[Vec<&Case>]) -> Markup {
             @for (count, word, class) in counts(report) {
                 li { span class=(format!("b {class}")) { (count) " " (word) } }
             }
-            @if summary.claims_held > 0 { li { span class="b" { (count(summary.claims_held as u64, "claim")) " held" } } }
+            @if summary.claims_held > 0 {
+                li { span class="b" { (count(summary.claims_held as u64, "claim")) " held" } }
+            }
             @if summary.claims_refuted > 0 {
                 li { span class="b refuted" { (count(summary.claims_refuted as u64, "claim")) " refuted" } }
             }
@@ -109,15 +111,17 @@ fn head(report: &Report, groups: &[Vec<&Case>]) -> Markup {
             p class="bad" role="alert" { "Interrupted by " (signal) ": cases are missing." }
         }
         p class="dim" {
-            (report.host.os) " " (report.host.kernel) " " (report.host.arch) ", " (report.host.cpus) " processors · underlay "
-            (report.host.underlay) " · " (seconds(report.duration_ms))
+            (report.host.os) " " (report.host.kernel) " " (report.host.arch) ", " (report.host.cpus) " processors"
+            " · underlay " (report.host.underlay) " · " (seconds(report.duration_ms))
         }
         @let lacking: Vec<_> = report.host.capabilities.iter().filter(|capability| !capability.works).collect();
         @if !lacking.is_empty() {
             details {
                 summary class="dim" { "What this host can't do: " (lacking.len()) }
                 ul class="plain" {
-                    @for one in &lacking { li { (one.name) ": " span class="dim" { (one.reason.as_deref().unwrap_or("")) } } }
+                    @for one in &lacking {
+                        li { (one.name) ": " span class="dim" { (one.reason.as_deref().unwrap_or("")) } }
+                    }
                 }
             }
         }
@@ -334,11 +338,14 @@ fn evidence(id: &str, case: &Case, probe: &Probe, gallery: &mut Gallery) -> Mark
             @if !probe.detail.is_empty() { p class="dim" { (probe.detail) } }
             @if let (None, Some(death)) = (&probe.walk, &probe.death) {
                 p class="bad" {
-                    "died at " (death.at) " " (death.interface.as_deref().unwrap_or("")) ": " (death.cause) ". " (death.detail)
+                    "died at " (death.at) " " (death.interface.as_deref().unwrap_or("")) ": " (death.cause) ". "
+                    (death.detail)
                 }
             }
             div class="way" {
-                @if let Some(drawn) = drawn { div class="draw" role="region" aria-label="picture" tabindex="0" { (drawn) } }
+                @if let Some(drawn) = drawn {
+                    div class="draw" role="region" aria-label="picture" tabindex="0" { (drawn) }
+                }
                 @if let Some(walk) = &probe.walk { div { (hops(walk)) } }
             }
         }
@@ -359,7 +366,9 @@ fn hops(walk: &Walk) -> Markup {
     html! {
         div class="scroll" role="region" aria-label="hops" tabindex="0" {
             table class="hops" {
-                thead { tr { th scope="col" { "#" } th scope="col" { "at" } th scope="col" { "packet" } th scope="col" { "size, ttl" } } }
+                thead {
+                    tr { @for name in ["#", "at", "packet", "size, ttl"] { th scope="col" { (name) } } }
+                }
                 tbody {
                     @for (number, hop) in (1..).zip(&walk.hops) { (one_hop(number, hop)) }
                     (ending(walk))
@@ -439,7 +448,8 @@ fn decisions(name: &str, node: &Node) -> Markup {
                     dt { "node IP" } dd { (or_none(&node.node_ip)) }
                     dt { "direct routing device" } dd { (or_none(&node.direct_routing_device)) }
                     dt { "host routing" } dd { (or_none(&node.host_routing)) }
-                    dt { "skip-FIB" } dd { (node.skip_fib.as_ref().map_or("off".to_owned(), |to| format!("all to {to}"))) }
+                    dt { "skip-FIB" }
+                    dd { (node.skip_fib.as_ref().map_or("off".to_owned(), |to| format!("all to {to}"))) }
                     dt { "masquerading" } dd { (or_none(&node.masquerade)) }
                     dt { "MTU of pods" } dd { (node.pod_mtu.map_or("–".to_owned(), |mtu| mtu.to_string())) }
                 }
@@ -448,14 +458,16 @@ fn decisions(name: &str, node: &Node) -> Markup {
                         summary { "because" }
                         ul class="plain" {
                             @for rule in &node.because {
-                                li { strong { (rule.decision) } ": " (rule.says) " " span class="dim" { (rule.source) } }
+                                li {
+                                    strong { (rule.decision) } ": " (rule.says) " " span class="dim" { (rule.source) }
+                                }
                             }
                         }
                     }
                 }
                 @if !node.nat.is_empty() {
                     details {
-                        summary { "NAT table, " (node.nat.len()) (if node.nat.len() == 1 { " entry" } else { " entries" }) }
+                        summary { "NAT table: " (count(node.nat.len() as u64, "line")) }
                         pre tabindex="0" { (node.nat.join("\n")) }
                     }
                 }
@@ -475,7 +487,9 @@ fn the_rest(case: &Case) -> Markup {
     let received: u64 = case.capture.iter().map(|seen| seen.received).sum();
     html! {
         dl class="nodes" {
-            @if let Some(reason) = helm.and_then(|helm| helm.reason.as_ref()) { dt { "Helm refuses" } dd class="bad" { (reason) } }
+            @if let Some(reason) = helm.and_then(|helm| helm.reason.as_ref()) {
+                dt { "Helm refuses" } dd class="bad" { (reason) }
+            }
             @for note in notes { dt { "warning" } dd { (note) } }
             @if let Some(dns) = &case.dns {
                 dt { "CoreDNS" }

@@ -66,8 +66,8 @@ pub fn render(report: &Report, paint: Paint, width: usize) -> String {
     out
 }
 
-/// The same with spaces for control characters, if there are any: names and answers are not to move a terminal's cursor,
-/// or to begin a line.
+/// The same with spaces for control characters, if there are any: names and answers are not to move a terminal's
+/// cursor, or to begin a line.
 fn tame(report: &Report) -> Option<Report> {
     let text = serde_json::to_string(report).ok()?;
     // JSON writes a control character as an escape; DEL and the second set, which begins at U+0080, as they are.

@@ -128,6 +128,7 @@ fn over_the_overlay() -> Walk {
     let (inside, outside) = ("10.0.0.239:41641", "168.107.2.60:41641");
     let (far_outside, far_inside) = ("168.107.2.61:41641", "10.0.0.24:41641");
     let encapsulated = json!([{"encapsulated": {"src": "100.64.0.1:41000", "dst": "100.64.0.2:8472"}}]);
+    let encrypted = json!([{"encrypted": {"inferred": true}}]);
     let snat = json!([{"snat": {"from": inside, "to": outside, "outer": true}}]);
     let dnat = json!([{"dnat": {"from": far_outside, "to": far_inside, "outer": true}}]);
     let arrived = with(hop("worker/tailscale0", "in", pod, far, 63), "outer", vxlan.clone());
@@ -136,7 +137,7 @@ fn over_the_overlay() -> Walk {
             hop("master/pod", "out", pod, far, 64),
             hop("master/lxc-pod", "in", pod, far, 64),
             with(with(hop("master/tailscale0", "out", pod, far, 63), "outer", vxlan), "changed", encapsulated),
-            with(sealed("master/enp0s6", "out", inside, far_outside), "changed", json!([{"encrypted": {"inferred": true}}])),
+            with(sealed("master/enp0s6", "out", inside, far_outside), "changed", encrypted),
             sealed("vcn a/gateway", "in", inside, far_outside),
             with(sealed("vcn a/gateway", "out", outside, far_outside), "changed", snat),
             sealed("internet", "in", outside, far_outside),
@@ -156,11 +157,12 @@ fn over_the_overlay() -> Walk {
 /// Translated twice on the way there; the gateway lets the answer not in.
 fn answer_lost() -> Walk {
     let (pod, node, public, far) = ("10.244.0.10", "10.0.0.239", "168.107.2.60", "8.8.8.8");
+    let at_the_gateway = json!([{"snat": {"from": node, "to": public}}]);
     walk(json!({
         "hops": [
             hop("master/pod", "out", pod, far, 64),
             with(hop("master/enp0s6", "out", node, far, 63), "changed", json!([{"snat": {"from": pod, "to": node}}])),
-            with(hop("vcn a/gateway", "out", public, far, 62), "changed", json!([{"snat": {"from": node, "to": public}}])),
+            with(hop("vcn a/gateway", "out", public, far, 62), "changed", at_the_gateway),
             hop("internet", "in", public, far, 62),
         ],
         "end": {"at": "internet", "reason": "answer-lost", "detail": ""},

@@ -178,7 +178,7 @@ impl Wire {
 }
 
 impl Picture {
-    /// Lays a network out. Of the places in `seen`, those that the network doesn't name are drawn too, on their machine.
+    /// Lays a network out. Of the places in `seen`, those that the network doesn't name are drawn on their machine.
     pub fn of(topology: &Topology, seen: &[&str]) -> Self {
         Layout::new(topology, seen).draw()
     }

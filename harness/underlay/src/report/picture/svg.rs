@@ -50,7 +50,8 @@ impl Gallery {
         let picture = Picture::of(topology, &seen.iter().map(|place| &**place).collect::<Vec<_>>());
         let (scenery, _) = self.sceneries.insert_full(scenery(&picture).into_string());
         html! {
-            svg class=(if picture.width > WIDE { "pic wide" } else { "pic" }) role="img" aria-label=(clean(label)) viewBox=(view(&picture)) width=(picture.width) {
+            svg class=(if picture.width > WIDE { "pic wide" } else { "pic" }) role="img" aria-label=(clean(label))
+                viewBox=(view(&picture)) width=(picture.width) {
                 use href=(format!("#scenery-{scenery}")) {}
                 @if let Some(walk) = walk { (way(topology, &picture, walk)) }
             }
@@ -138,7 +139,9 @@ fn draw_wire(wire: &Wire) -> Markup {
     let points: Vec<_> = wire.points.iter().map(|(x, y)| format!("{x},{y}")).collect();
     html! {
         polyline class=(if wire.overlay { "g-mesh" } else { "g-wire" }) points=(points.join(" ")) {}
-        @if let Some((x, y, label)) = &wire.label { text class="g-dim" text-anchor="end" x=(x) y=(y) { (clean(label)) } }
+        @if let Some((x, y, label)) = &wire.label {
+            text class="g-dim" text-anchor="end" x=(x) y=(y) { (clean(label)) }
+        }
     }
 }
 
