@@ -144,7 +144,7 @@ pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
         Format::Human => Box::new(Human::new(io::stdout(), paint, place::width(), host.clone())),
         Format::Json => Box::new(Json::new(io::stdout(), host.clone())),
     };
-    // The folder comes before standard output: it is there even where nobody reads that to its end.
+    // Files come before standard output: they are there even where nobody reads that to its end.
     let mut reporters = vec![Box::new(Progress::new(color.for_stream(&io::stderr()))) as Box<dyn Reporter>];
     if let Some(folder) = &args.report {
         let made = Folder::create(folder, host.clone());
@@ -152,10 +152,10 @@ pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
             made.map_err(|error| Stop::usage(format!("--report: {error}"), "name a folder that can be written to"))?,
         ));
     }
-    reporters.push(report);
     if let Some(github) = Github::of_environment(host) {
         reporters.push(Box::new(github));
     }
+    reporters.push(report);
 
     let jobs = args.jobs.map_or_else(runner::default_jobs, NonZeroUsize::get);
     let end = runtime.block_on(async {
