@@ -57,6 +57,8 @@ pub enum Error {
         host: String,
         /// What went wrong.
         reason: String,
+        /// The kernel's answer, where it was the kernel.
+        source: Option<io::Error>,
     },
     /// Something that should have become true in time did not.
     #[error("waited {waited_ms} ms for {what}")]
@@ -75,6 +77,7 @@ impl Error {
             Self::Namespace { source, .. } | Self::Netlink { source, .. } | Self::Socket { source, .. } => {
                 source.raw_os_error()
             }
+            Self::Internet { source, .. } => source.as_ref().and_then(io::Error::raw_os_error),
             _ => None,
         }
     }

@@ -33,6 +33,7 @@ fn tidy(schema: &mut Value) {
                 map.remove("format");
             }
             without_null(map);
+            describe_only_key(map);
         }
         Value::Array(list) => list.iter_mut().for_each(tidy),
         _ => {}
@@ -42,6 +43,20 @@ fn tidy(schema: &mut Value) {
 /// Paragraphs stay, line ends within them go.
 fn flowing(text: &str) -> String {
     text.split("\n\n").map(|paragraph| paragraph.replace('\n', " ")).collect::<Vec<_>>().join("\n\n")
+}
+
+/// A variant of an enum is a map with one key: what is said of the variant is said of the key.
+fn describe_only_key(map: &mut Map<String, Value>) {
+    let Some(description) = map.get("description").cloned() else { return };
+    if map.get("additionalProperties") != Some(&Value::Bool(false)) {
+        return;
+    }
+    if let Some(Value::Object(properties)) = map.get_mut("properties")
+        && properties.len() == 1
+        && let Some(Value::Object(only)) = properties.values_mut().next()
+    {
+        only.entry("description").or_insert(description);
+    }
 }
 
 fn without_null(map: &mut Map<String, Value>) {

@@ -89,6 +89,6 @@ impl Internet {
 }
 
 fn at(host: &InternetHost, error: &Error) -> Error {
-    let source = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
-    Error::Internet { host: host.name.clone(), reason: format!("{error}{source}") }
+    let source = error.raw_os_error().map(std::io::Error::from_raw_os_error);
+    Error::Internet { host: host.name.clone(), reason: error.to_string(), source }
 }

@@ -88,5 +88,5 @@ fn common_name(name: &str) -> DistinguishedName {
 }
 
 fn failed(name: &str, error: &dyn std::error::Error) -> Error {
-    Error::Internet { host: name.to_owned(), reason: format!("certificate: {error}") }
+    Error::Internet { host: name.to_owned(), reason: format!("certificate: {error}"), source: None }
 }
