@@ -310,11 +310,11 @@ impl Overlay {
 
     /// The kernel's devices keep their sessions alive from both sides from now on; those in user space always did.
     fn keep_alive(&self) -> Result<()> {
-        let devices = self.nodes.iter().filter_map(|node| match &node.device {
+        let mut devices = self.nodes.iter().filter_map(|node| match &node.device {
             Some(Device::Kernel(device)) => Some(device),
             _ => None,
         });
-        devices.map(|device| device.keep_alive(0..)).collect()
+        devices.try_for_each(|device| device.keep_alive(0..))
     }
 
     fn first_without_session(&self) -> Result<Option<(&Node, &Node)>> {

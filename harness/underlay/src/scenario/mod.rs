@@ -21,7 +21,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cilium::{Model, Version};
-use schemars::generate::SchemaSettings;
 use serde_json::Value;
 use topology::Network;
 use topology::source::{Diagnostic, Diagnostics, Source, Spanned};
@@ -115,5 +114,5 @@ pub fn probe(from: &str, what: &Value, network: &Network) -> Result<ProbeSpec, D
 /// It knows shapes and words; what ties two places of a file together (a probe and what is expected of it) only
 /// [`load`] knows.
 pub fn schema() -> Value {
-    SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<file::ScenarioFile>().to_value()
+    topology::schema_of::<file::ScenarioFile>()
 }

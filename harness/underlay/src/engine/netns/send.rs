@@ -154,7 +154,8 @@ impl Field<'_> {
     /// its name comes by another way.
     async fn await_rule(&self, evidence: &Evidence) {
         const PATIENCE: Duration = Duration::from_millis(100);
-        if let (Outcome::NotPossible { errno: Some(nix::libc::EPERM) }, Some(mark)) = (&evidence.outcome, evidence.marks.last())
+        if let (Outcome::NotPossible { errno: Some(nix::libc::EPERM) }, Some(mark)) =
+            (&evidence.outcome, evidence.marks.last())
         {
             let named = |_: &[Sighting]| self.capture.trail(mark).is_some_and(|trail| trail.death.is_some());
             let _ = tokio::time::timeout(PATIENCE, self.capture.until(mark, named)).await;
