@@ -150,7 +150,7 @@ async fn mesh(config: &OverlayConfig, nodes: &[Node], internet: &Namespace, drop
     Ok(overlay)
 }
 
-/// Runs kernel work that may wait on a thread that may.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+/// Runs kernel work that may wait on a thread that may. Its panics are the caller's.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }

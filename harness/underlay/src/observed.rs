@@ -45,6 +45,25 @@ pub struct Observed {
 }
 
 impl Observed {
+    /// What Helm said, and nothing else yet.
+    pub fn of(helm: Result<(), String>) -> Self {
+        Self {
+            helm,
+            values_not_modelled: Vec::new(),
+            values_unknown: Vec::new(),
+            nodes: Vec::new(),
+            dns: DnsState::default(),
+            probes: Vec::new(),
+            traces: Vec::new(),
+            nat: Vec::new(),
+            capture: Vec::new(),
+            overlay_paths: Vec::new(),
+            drops: Vec::new(),
+            doubts: Vec::new(),
+            phases: Vec::new(),
+        }
+    }
+
     /// What became of the packet of the probe with this id.
     pub fn trace(&self, probe: &str) -> Option<&Trace> {
         self.traces.iter().find(|(id, _)| id == probe).map(|(_, trace)| trace)
@@ -72,6 +91,15 @@ pub enum Agent {
     Running(Box<cilium::Decisions>),
     /// It died of this at start.
     Fatal(String),
+}
+
+impl From<Result<cilium::Decisions, cilium::FatalError>> for Agent {
+    fn from(decided: Result<cilium::Decisions, cilium::FatalError>) -> Self {
+        match decided {
+            Ok(decisions) => Self::Running(Box::new(decisions)),
+            Err(fatal) => Self::Fatal(fatal.to_string()),
+        }
+    }
 }
 
 /// CoreDNS in the cluster.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cilium::Decisions;
 use cilium::inputs::NodeInputs;
-use lab::lab::LINK_PATIENCE;
+use lab::lab::{LINK_PATIENCE, blocking};
 use lab::serve::Service as Server;
 use lab::serve::echo;
 use lab::{Lab, Namespace};
@@ -16,7 +16,6 @@ use probe::evidence::Outcome;
 use probe::spec::{Address, Probe, Request};
 use topology::network::Role;
 
-use super::blocking;
 use super::datapath::Datapath;
 use super::firewall::{Firewall, Service};
 use super::inputs::{node_index, router_ip};

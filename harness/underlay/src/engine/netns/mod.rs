@@ -26,7 +26,7 @@ use probe::capture::{Capture, Options};
 use probe::witness::Witness;
 
 use crate::case::Case;
-use crate::observed::{Agent, DnsState, Engine, EngineError, Observed};
+use crate::observed::{Engine, EngineError, Observed};
 use cluster::{Cluster, Decided};
 use lag::LagMeter;
 use send::Field;
@@ -82,7 +82,7 @@ async fn run(case: &Case, watched: bool) -> Result<Observed, EngineError> {
     let mut phases = Phases::begin();
     let installed = match agents::install(case) {
         Ok(installed) => installed,
-        Err(refusal) => return Ok(refused(refusal)),
+        Err(refusal) => return Ok(Observed::of(Err(refusal))),
     };
     let lag = LagMeter::start();
     let mut lab = Lab::build(Arc::clone(&case.network)).await?;
@@ -106,29 +106,15 @@ async fn run(case: &Case, watched: bool) -> Result<Observed, EngineError> {
         .collect();
     // Without its agent a node has no pods; half a cluster would only measure its other half.
     let whole = running.len() == agents.len();
-    let nodes = agents
-        .into_iter()
-        .map(|(name, agent)| match agent {
-            Ok(decisions) => (name, Agent::Running(Box::new(decisions))),
-            Err(fatal) => (name, Agent::Fatal(fatal.to_string())),
-        })
-        .collect();
+    let nodes = agents.into_iter().map(|(name, agent)| (name, agent.into())).collect();
     phases.end("decide");
 
     let mut observed = Observed {
-        helm: Ok(()),
         values_not_modelled: installed.not_modelled,
         values_unknown: installed.unknown,
         nodes,
-        dns: DnsState::default(),
-        probes: Vec::new(),
-        traces: Vec::new(),
-        nat: Vec::new(),
-        capture: Vec::new(),
         overlay_paths: overlay_paths(case, &lab)?,
-        drops: Vec::new(),
-        doubts: Vec::new(),
-        phases: Vec::new(),
+        ..Observed::of(Ok(()))
     };
     if whole {
         let mut cluster = Cluster::start(case, &lab, running, &capture).await?;
@@ -172,25 +158,6 @@ async fn run(case: &Case, watched: bool) -> Result<Observed, EngineError> {
     phases.end("collect");
     observed.phases = phases.done;
     Ok(observed)
-}
-
-/// Nothing was installed, so there is nothing else to tell.
-fn refused(refusal: String) -> Observed {
-    Observed {
-        helm: Err(refusal),
-        values_not_modelled: Vec::new(),
-        values_unknown: Vec::new(),
-        nodes: Vec::new(),
-        dns: DnsState::default(),
-        probes: Vec::new(),
-        traces: Vec::new(),
-        nat: Vec::new(),
-        capture: Vec::new(),
-        overlay_paths: Vec::new(),
-        drops: Vec::new(),
-        doubts: Vec::new(),
-        phases: Vec::new(),
-    }
 }
 
 fn read_inputs(case: &Case, lab: &Lab) -> Result<Vec<NodeInputs>, EngineError> {
@@ -237,9 +204,4 @@ fn doubts(capture: &Capture) -> Vec<String> {
         .map(|(namespace, lost)| format!("the capture lost {lost} packets in {namespace}"))
         .chain((losses.drops > 0).then(|| format!("{} reported drops went unheard", losses.drops)))
         .collect()
-}
-
-/// Runs kernel work that may wait on a thread that may.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }

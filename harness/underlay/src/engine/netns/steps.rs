@@ -124,15 +124,11 @@ impl Story {
         }
         let decided = agents::decide(&self.running, &self.config, &seen);
         for ((node, inputs), (name, agent)) in cluster.nodes.iter_mut().zip(seen).zip(decided) {
-            let agent = match agent {
-                Ok(decisions) => {
-                    (node.inputs, node.decisions) = (inputs, decisions.clone());
-                    Agent::Running(Box::new(decisions))
-                }
-                Err(fatal) => Agent::Fatal(fatal.to_string()),
-            };
+            if let Ok(decisions) = &agent {
+                (node.inputs, node.decisions) = (inputs, decisions.clone());
+            }
             if let Some((_, known)) = self.agents.iter_mut().find(|(other, _)| *other == name) {
-                *known = agent;
+                *known = agent.into();
             }
         }
         cluster.carry_out(&self.running).await
