@@ -55,6 +55,28 @@ fn every_shipped_scenario_loads() {
 }
 
 #[test]
+fn a_topology_stands_in_the_scenario_itself() {
+    let text = "\
+topology:
+  vcns: {a: {preset: oci, cidr: 10.0.0.0/24}}
+  nodes:
+    master:
+      role: control-plane
+      interfaces: {eth0: {vcn: a, address: 10.0.0.5/24, default-route: true, public-address: 203.0.113.5}}
+cilium: 1.18.2
+probes: {ping: {icmp: 8.8.8.8, from: master/pod}}
+";
+    let read =
+        |text: &str| scenario::parse(&Source::from_bytes("alone.yaml", text).expect("text"), &Overrides::default());
+    let cases = read(text).unwrap_or_else(|wrong| panic!("{wrong}"));
+    assert_eq!(cases[0].network.name, "alone", "as the file is called");
+    assert_eq!(cases[0].network.nodes[0].nics[0].name, "eth0");
+
+    let wrong = read(&text.replace("vcn: a,", "vcn: b,")).expect_err("there is no VCN `b`").to_string();
+    assert!(wrong.contains("alone.yaml:6:32"), "a mistake in it has its place in the scenario's file: {wrong}");
+}
+
+#[test]
 fn shipped_scenarios_name_their_schema() {
     let files = scenario::discover(&[root().join("scenarios")]).expect("scenarios are shipped");
     for file in files {

@@ -6,6 +6,7 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use topology::file::TopologyFile;
 use topology::source::Spanned;
 
 use super::steps::StepFile;
@@ -20,8 +21,8 @@ use super::terse::{Full, OneOrMany, Terse};
 pub struct ScenarioFile {
     /// What it shows and why anybody would ask, in a sentence or two. For people only.
     pub description: Option<String>,
-    /// The topology file, relative to this file.
-    pub topology: Spanned<String>,
+    /// The topology: its file, relative to this file; or the topology itself, as such a file has it.
+    pub topology: Spanned<Terse<TopologyFile>>,
     /// Whose rules decide on the `netns` engine. Left out: cilium.
     pub model: Option<ModelFile>,
     /// The Cilium version, `1.18.2`. Needed here, or in every variant.
@@ -56,6 +57,10 @@ pub struct ScenarioFile {
     /// What happens once the cluster runs and before the probes are sent, in this order.
     #[serde(default)]
     pub steps: Vec<Spanned<StepFile>>,
+}
+
+impl Full for TopologyFile {
+    const EXPECTED: &'static str = "a topology's file, or a topology: a map with `vcns` and `nodes`";
 }
 
 /// Variants by name: letters, digits and `.,:_+!=-`. `{}` changes nothing.

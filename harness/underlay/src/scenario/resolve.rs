@@ -8,6 +8,7 @@ use cilium::values::Values;
 use cilium::{Model, Version};
 use indexmap::IndexMap;
 use topology::Network;
+use topology::file::TopologyFile;
 use topology::source::{Diagnostics, Position, Source, Spanned, closest, shown};
 
 use super::Overrides;
@@ -16,6 +17,7 @@ use super::expect::{Block, Item};
 use super::file::{ModelFile, OverrideFile, ScenarioFile};
 use super::matrix::{self, Combination};
 use super::report::Report;
+use super::terse::Terse;
 use super::{discover, probes, steps, text};
 use crate::case::{Case, Check, Claim, Subject};
 use crate::step::Step;
@@ -105,14 +107,21 @@ pub(super) fn resolve(file: &ScenarioFile, source: &Source, overrides: &Override
     report.finish(cases)
 }
 
-/// The topology. `Err(None)` where the mistake is in the report, `Err(Some)` where the topology's own file has it.
+/// The topology. `Err(None)` where the mistake is in the report, `Err(Some)` where it is the topology's own.
 fn network(
-    written: &Spanned<String>,
+    topology: &Spanned<Terse<TopologyFile>>,
     source: &Source,
     report: &mut Report<'_>,
 ) -> Result<Arc<Network>, Option<Diagnostics>> {
-    let folder = Path::new(source.file()).parent().unwrap_or(Path::new(""));
-    let path = folder.join(written.as_str());
+    let file = Path::new(source.file());
+    let written = match &topology.value {
+        Terse::Short(path) => &Spanned { value: path.clone(), at: topology.at },
+        Terse::Full(inlined) => {
+            let name = file.file_stem().map(|stem| stem.to_string_lossy()).unwrap_or_default();
+            return topology::validate(inlined, source, &name).map(Arc::new).map_err(Some);
+        }
+    };
+    let path = file.parent().unwrap_or(Path::new("")).join(written.as_str());
     if path.is_file() {
         return topology::load(&path).map(Arc::new).map_err(Some);
     }
