@@ -9,6 +9,7 @@ use probe::capture::sighting::Sighting;
 use probe::walk::Walk;
 
 use crate::case::Case;
+use crate::engine::live::Live;
 use crate::nat::NatEntry;
 use crate::verdict::Provenance;
 
@@ -182,4 +183,16 @@ pub trait Engine: Send + Sync {
         &'a self,
         case: &'a Case,
     ) -> std::pin::Pin<Box<dyn Future<Output = Result<Observed, EngineError>> + Send + 'a>>;
+
+    /// Brings a case up, through all of its steps, and keeps it.
+    ///
+    /// # Errors
+    /// What the host or the engine lacks, Helm's refusal, or the harness's failure.
+    fn up<'a>(
+        &'a self,
+        _case: &'a Case,
+    ) -> std::pin::Pin<Box<dyn Future<Output = Result<Box<dyn Live>, EngineError>> + Send + 'a>> {
+        let what = "keep a case up".to_owned();
+        Box::pin(std::future::ready(Err(EngineError::Unsupported { engine: self.name(), what })))
+    }
 }

@@ -1,8 +1,8 @@
 //! The `netns` engine: nodes and pods in namespaces; Cilium's decisions by a model, carried out by the kernel.
 //!
 //! [`agents`] decides, [`datapath`] and [`firewall`] carry it out, [`pod`] and [`workload`] are what runs, [`cluster`]
-//! puts it together, [`send`] probes it, and [`trace`] says what became of the packets. What comes of a packet is the
-//! kernel's doing alone.
+//! puts it together, [`send`] probes it, and [`trace`] says what became of the packets; [`up`] is all of it while it runs.
+//! What comes of a packet is the kernel's doing alone.
 
 pub mod agents;
 mod cluster;
@@ -14,23 +14,21 @@ mod pod;
 mod send;
 mod steps;
 mod trace;
+mod up;
 mod workload;
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cilium::inputs::NodeInputs;
 use lab::Lab;
-use probe::capture::{Capture, Options};
-use probe::witness::Witness;
+use probe::capture::Capture;
 
 use crate::case::Case;
+use crate::engine::live::Live;
 use crate::observed::{Engine, EngineError, Observed};
-use cluster::{Cluster, Decided};
 use lag::LagMeter;
 use send::Field;
-use steps::Story;
+use up::Up;
 
 /// The engine. Has no state of its own: each run builds its network and lets it go.
 #[derive(Debug, Clone, Copy, Default)]
@@ -43,6 +41,13 @@ impl Engine for Netns {
 
     fn run<'a>(&'a self, case: &'a Case) -> Pin<Box<dyn Future<Output = Result<Observed, EngineError>> + Send + 'a>> {
         Box::pin(run(case, true))
+    }
+
+    fn up<'a>(
+        &'a self,
+        case: &'a Case,
+    ) -> Pin<Box<dyn Future<Output = Result<Box<dyn Live>, EngineError>> + Send + 'a>> {
+        Box::pin(up::up(case))
     }
 }
 
@@ -80,57 +85,24 @@ impl Phases {
 
 async fn run(case: &Case, watched: bool) -> Result<Observed, EngineError> {
     let mut phases = Phases::begin();
-    let installed = match agents::install(case) {
-        Ok(installed) => installed,
+    let lag = LagMeter::start();
+    let mut up = match Up::start(case, watched, &mut phases).await? {
+        Ok(up) => up,
         Err(refusal) => return Ok(Observed::of(Err(refusal))),
     };
-    let lag = LagMeter::start();
-    let mut lab = Lab::build(Arc::clone(&case.network)).await?;
-    phases.end("lab");
-
-    let namespaces = lab.namespaces();
-    let capture = Capture::with(&namespaces, Options { off: !watched, ..Options::default() })
-        .map_err(|error| EngineError::failed("start the capture", &error))?;
-    let witness = Witness::new(&capture, &lab.drops);
-    phases.end("capture");
-
-    let nodes = read_inputs(case, &lab)?;
-    let agents = agents::decide(case, &installed.config, &nodes);
-    let running: Vec<_> = nodes
-        .into_iter()
-        .zip(&agents)
-        .filter_map(|(inputs, (name, agent))| {
-            let (namespace, decisions) = (lab.node(name)?.namespace.clone(), agent.as_ref().ok()?.clone());
-            Some(Decided { namespace, inputs, decisions })
-        })
-        .collect();
-    // Without its agent a node has no pods; half a cluster would only measure its other half.
-    let whole = running.len() == agents.len();
-    let nodes = agents.into_iter().map(|(name, agent)| (name, agent.into())).collect();
-    phases.end("decide");
-
-    let mut observed = Observed {
-        values_not_modelled: installed.not_modelled,
-        values_unknown: installed.unknown,
-        nodes,
-        overlay_paths: overlay_paths(case, &lab)?,
-        ..Observed::of(Ok(()))
-    };
-    if whole {
-        let mut cluster = Cluster::start(case, &lab, running, &capture).await?;
-        phases.end("cluster");
-        observed.dns = cluster.await_dns(case, &lab, &witness, case.deadline).await?;
-        phases.end("dns ready");
-        let mut story = Story::begin(case, installed.config, std::mem::take(&mut observed.nodes));
+    if up.cluster.is_some() {
         for step in &case.steps {
-            story.take(&step.action, &mut lab, &mut cluster).await?;
+            up.take(&step.action).await?;
         }
         if !case.steps.is_empty() {
-            observed.dns = story.settle(&lab, &mut cluster, &witness).await?;
+            up.settle().await?;
             phases.end("steps");
         }
+    }
+    let Up { lab, capture, witness, story, cluster, mut observed } = up;
+    if let Some(cluster) = &cluster {
         let case = story.current();
-        let field = Field { case, lab: &lab, cluster: &cluster, capture: &capture, watch: &witness };
+        let field = Field { case, lab: &lab, cluster, capture: &capture, watch: &witness };
         let probes = case.probes.iter().map(|spec| {
             let field = &field;
             async move {
@@ -147,10 +119,10 @@ async fn run(case: &Case, watched: bool) -> Result<Observed, EngineError> {
             observed.traces = trace::traces(case, &capture, &probes);
         }
         observed.probes = probes.into_iter().map(|(id, _, evidence)| (id, evidence)).collect();
-        observed.nat = trace::nat(&lab, &cluster)?;
-        observed.nodes = story.into_agents();
+        observed.nat = trace::nat(&lab, cluster)?;
         phases.end("walks");
     }
+    observed.nodes = story.into_agents();
     observed.drops = drops(&lab)?;
     observed.doubts = doubts(&capture);
     observed.doubts.extend(lag.doubt(case.deadline));
@@ -158,14 +130,6 @@ async fn run(case: &Case, watched: bool) -> Result<Observed, EngineError> {
     phases.end("collect");
     observed.phases = phases.done;
     Ok(observed)
-}
-
-fn read_inputs(case: &Case, lab: &Lab) -> Result<Vec<NodeInputs>, EngineError> {
-    case.network
-        .cluster_nodes()
-        .filter_map(|node| Some((node, lab.node(&node.name)?)))
-        .map(|(node, built)| Ok(inputs::read(case, node, &built.namespace)?))
-        .collect()
 }
 
 fn overlay_paths(case: &Case, lab: &Lab) -> Result<Vec<(String, String, String)>, EngineError> {

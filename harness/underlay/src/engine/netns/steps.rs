@@ -38,7 +38,12 @@ impl Story {
         &self.current
     }
 
-    /// Each node's agent by now.
+    /// Each node's agent by now, in the topology's order.
+    pub fn agents(&self) -> &[(String, Agent)] {
+        &self.agents
+    }
+
+    /// The same, when all is over.
     pub fn into_agents(self) -> Vec<(String, Agent)> {
         self.agents
     }

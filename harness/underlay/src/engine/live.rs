@@ -1,0 +1,33 @@
+//! A case that is kept up: what an engine lets be done with it until it is dropped.
+
+use futures::future::BoxFuture;
+use lab::Namespace;
+use probe::Evidence;
+
+use crate::case::{Case, Place, ProbeSpec};
+use crate::observed::{EngineError, Observed, Trace};
+use crate::step::Action;
+
+/// A lab with a cluster on it. Dropping it takes all of it down.
+pub trait Live: Send + Sync {
+    /// The case as the API server has it by now: steps change it.
+    fn case(&self) -> &Case;
+
+    /// What is known of it without sending anything: agents, DNS, ways of the overlay.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    fn observed(&self) -> Result<Observed, EngineError>;
+
+    /// Every namespace, by the name captures use: the internet, gateways, nodes, pods.
+    fn namespaces(&self) -> Vec<Namespace>;
+
+    /// Where a place is, if it is one that something can run in.
+    fn namespace(&self, place: &Place) -> Option<Namespace>;
+
+    /// Sends a probe; gives what came back, and the packet's way where it was seen.
+    fn send<'a>(&'a self, probe: &'a ProbeSpec) -> BoxFuture<'a, Result<(Evidence, Option<Trace>), EngineError>>;
+
+    /// Takes a step and waits until the cluster has reacted.
+    fn take<'a>(&'a mut self, action: &'a Action) -> BoxFuture<'a, Result<(), EngineError>>;
+}

@@ -1,0 +1,199 @@
+//! A case while it is up: lab, cluster, and who watches their packets.
+
+use std::sync::Arc;
+
+use cilium::inputs::NodeInputs;
+use futures::future::BoxFuture;
+use lab::{Lab, Namespace};
+use probe::Evidence;
+use probe::capture::{Capture, Options};
+use probe::witness::Witness;
+
+use super::cluster::{Cluster, Decided};
+use super::send::{self, Field};
+use super::steps::Story;
+use super::{Phases, agents, drops, inputs, overlay_paths, trace};
+use crate::case::{Case, Place, ProbeSpec};
+use crate::engine::live::Live;
+use crate::observed::{EngineError, Observed, Trace};
+use crate::step::Action;
+
+/// A case that is up.
+pub struct Up {
+    /// What the cluster goes through.
+    pub story: Story,
+    /// None where an agent died at its start.
+    pub cluster: Option<Cluster>,
+    /// Who sees packets die.
+    pub witness: Witness,
+    /// Who sees packets.
+    pub capture: Capture,
+    /// The network.
+    pub lab: Lab,
+    /// What was found out so far.
+    pub observed: Observed,
+}
+
+impl Up {
+    /// Builds the network and puts the cluster on it. Helm's refusal is an outcome, not an error.
+    ///
+    /// # Errors
+    /// What the host lacks, or the kernel's answer.
+    pub async fn start(case: &Case, watched: bool, phases: &mut Phases) -> Result<Result<Self, String>, EngineError> {
+        let installed = match agents::install(case) {
+            Ok(installed) => installed,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let lab = Lab::build(Arc::clone(&case.network)).await?;
+        phases.end("lab");
+
+        let capture = Capture::with(&lab.namespaces(), Options { off: !watched, ..Options::default() })
+            .map_err(|error| EngineError::failed("start the capture", &error))?;
+        let witness = Witness::new(&capture, &lab.drops);
+        phases.end("capture");
+
+        let nodes = read_inputs(case, &lab)?;
+        let agents = agents::decide(case, &installed.config, &nodes);
+        let running: Vec<_> = nodes
+            .into_iter()
+            .zip(&agents)
+            .filter_map(|(inputs, (name, agent))| {
+                let (namespace, decisions) = (lab.node(name)?.namespace.clone(), agent.as_ref().ok()?.clone());
+                Some(Decided { namespace, inputs, decisions })
+            })
+            .collect();
+        // Without its agent a node has no pods; half a cluster would only measure its other half.
+        let whole = running.len() == agents.len();
+        let agents = agents.into_iter().map(|(name, agent)| (name, agent.into())).collect();
+        let observed = Observed {
+            values_not_modelled: installed.not_modelled,
+            values_unknown: installed.unknown,
+            overlay_paths: overlay_paths(case, &lab)?,
+            ..Observed::of(Ok(()))
+        };
+        let story = Story::begin(case, installed.config, agents);
+        phases.end("decide");
+
+        let mut up = Self { story, cluster: None, witness, capture, lab, observed };
+        if whole {
+            let mut cluster = Cluster::start(case, &up.lab, running, &up.capture).await?;
+            phases.end("cluster");
+            up.observed.dns = cluster.await_dns(case, &up.lab, &up.witness, case.deadline).await?;
+            phases.end("dns ready");
+            up.cluster = Some(cluster);
+        }
+        Ok(Ok(up))
+    }
+
+    /// Takes a step, if there is a cluster that it could happen to, and lets the agents react.
+    ///
+    /// # Errors
+    /// As [`Story::take`].
+    pub async fn take(&mut self, action: &Action) -> Result<(), EngineError> {
+        match &mut self.cluster {
+            Some(cluster) => self.story.take(action, &mut self.lab, cluster).await,
+            None => Err(no_cluster()),
+        }
+    }
+
+    /// Gives CoreDNS replicas that aren't ready another chance, now that things have changed.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub async fn settle(&mut self) -> Result<(), EngineError> {
+        if let Some(cluster) = &mut self.cluster {
+            self.observed.dns = self.story.settle(&self.lab, cluster, &self.witness).await?;
+        }
+        Ok(())
+    }
+
+    fn field(&self) -> Result<Field<'_>, EngineError> {
+        Ok(Field {
+            case: self.story.current(),
+            lab: &self.lab,
+            cluster: self.cluster.as_ref().ok_or_else(no_cluster)?,
+            capture: &self.capture,
+            watch: &self.witness,
+        })
+    }
+}
+
+/// Brings a case up, through all of its steps.
+///
+/// # Errors
+/// As [`Up::start`] and [`Up::take`]; Helm's refusal.
+pub async fn up(case: &Case) -> Result<Box<dyn Live>, EngineError> {
+    let mut up = match Up::start(case, true, &mut Phases::begin()).await? {
+        Ok(up) => up,
+        Err(reason) => return Err(EngineError::Failed { step: "helm install".to_owned(), reason }),
+    };
+    if up.cluster.is_some() {
+        for step in &case.steps {
+            up.take(&step.action).await?;
+        }
+        if !case.steps.is_empty() {
+            up.settle().await?;
+        }
+    }
+    Ok(Box::new(up))
+}
+
+impl Live for Up {
+    fn case(&self) -> &Case {
+        self.story.current()
+    }
+
+    fn observed(&self) -> Result<Observed, EngineError> {
+        let mut observed = self.observed.clone();
+        observed.nodes = self.story.agents().to_vec();
+        observed.drops = drops(&self.lab)?;
+        observed.capture = self.capture.statistics();
+        if let Some(cluster) = &self.cluster {
+            observed.nat = trace::nat(&self.lab, cluster)?;
+            observed.dns.upstream_failures.extend(cluster.dns_failures());
+        }
+        Ok(observed)
+    }
+
+    fn namespaces(&self) -> Vec<Namespace> {
+        let pods = self.cluster.iter().flat_map(|cluster| &cluster.nodes).flat_map(|node| &node.pods);
+        self.lab.namespaces().into_iter().chain(pods.map(|pod| pod.namespace.clone())).collect()
+    }
+
+    fn namespace(&self, place: &Place) -> Option<Namespace> {
+        send::namespace(&self.lab, self.cluster.as_ref(), place)
+    }
+
+    fn send<'a>(&'a self, probe: &'a ProbeSpec) -> BoxFuture<'a, Result<(Evidence, Option<Trace>), EngineError>> {
+        Box::pin(async move {
+            let field = self.field()?;
+            let (from, evidence) = field.send(probe).await?;
+            let sent = [(probe.id.clone(), from, evidence)];
+            let trace = trace::traces(field.case, &self.capture, &sent).pop().map(|(_, trace)| trace);
+            let [(_, _, evidence)] = sent;
+            // A lab that is up for days would remember every packet it was ever asked about.
+            evidence.marks.iter().for_each(|mark| self.capture.forget(mark));
+            Ok((evidence, trace))
+        })
+    }
+
+    fn take<'a>(&'a mut self, action: &'a Action) -> BoxFuture<'a, Result<(), EngineError>> {
+        Box::pin(async move {
+            Self::take(self, action).await?;
+            self.settle().await
+        })
+    }
+}
+
+fn no_cluster() -> EngineError {
+    let reason = "an agent died at its start, so there is no cluster".to_owned();
+    EngineError::Failed { step: "reach the cluster".to_owned(), reason }
+}
+
+fn read_inputs(case: &Case, lab: &Lab) -> Result<Vec<NodeInputs>, EngineError> {
+    case.network
+        .cluster_nodes()
+        .filter_map(|node| Some((node, lab.node(&node.name)?)))
+        .map(|(node, built)| Ok(inputs::read(case, node, &built.namespace)?))
+        .collect()
+}
