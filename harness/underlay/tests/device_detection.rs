@@ -17,7 +17,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::runtime::Runtime;
-use underlay::engine::netns::inputs;
+use underlay::engine::inputs;
 
 const MTU: u32 = 1500;
 

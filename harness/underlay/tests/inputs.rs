@@ -14,7 +14,8 @@ use tokio::runtime::Runtime;
 use topology::Network;
 use topology::network::OverlayBackend;
 use underlay::case::Case;
-use underlay::engine::netns::{agents, inputs};
+use underlay::engine::netns::agents;
+use underlay::engine::{inputs, install};
 use underlay::scenario::{self, Overrides};
 
 /// net/if.h: these follow the carrier, which a prediction can't know and no rule of Cilium's reads.
@@ -111,7 +112,7 @@ async fn same(network: Network) -> Result<(), Failed> {
         let mut case = case.clone();
         case.version = cilium::Version::parse(version).map_err(|error| error.to_string())?;
         case.values.insert("devices".to_owned(), devices.clone());
-        let config = agents::install(&case)?.config;
+        let config = install::install(&case)?.config;
         let decided = |nodes: &[NodeInputs]| {
             let agents = agents::decide(&case, &config, nodes);
             let told = agents.into_iter().map(|(name, agent)| match agent {

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use super::test::Format;
 use super::{Stop, select};
 use crate::case::{Case, NodeFact};
-use crate::engine::netns::{agents, inputs};
+use crate::engine::netns::agents;
+use crate::engine::{inputs, install};
 use crate::exit;
 use crate::report::human::{shown, wrap};
 use crate::report::paint::{Color, Paint};
@@ -85,7 +86,7 @@ fn plan(case: &Case) -> Plan<'_> {
     // An argument that Helm refuses is told of below.
     case.set.iter().for_each(|argument| drop(values.set(argument)));
     let sorted = values.sort(&case.version);
-    let agents = agents::install(case).map(|installed| {
+    let agents = install::install(case).map(|installed| {
         let seen: Vec<_> = case.network.cluster_nodes().map(|node| inputs::predict(case, node)).collect();
         agents::decide(case, &installed.config, &seen)
             .into_iter()

@@ -16,8 +16,8 @@ pub trait Live: Send + Sync {
     /// What is known of it without sending anything: agents, DNS, ways of the overlay.
     ///
     /// # Errors
-    /// The kernel's answer.
-    fn observed(&self) -> Result<Observed, EngineError>;
+    /// The kernel's answer, or an agent's.
+    fn observed(&self) -> BoxFuture<'_, Result<Observed, EngineError>>;
 
     /// Every namespace, by the name captures use: the internet, gateways, nodes, pods.
     fn namespaces(&self) -> Vec<Namespace>;

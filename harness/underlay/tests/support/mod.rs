@@ -16,7 +16,8 @@ use underlay::case::{
     Case, Check, Claim, Expected, ExpectedOutcome, ExpectedProbe, NodeFact, Place, ProbeKind, ProbeSpec, Subject,
     Workload,
 };
-use underlay::engine::netns::{agents, inputs};
+use underlay::engine::netns::agents;
+use underlay::engine::{inputs, install};
 use underlay::observed::{Agent, DnsState, Engine, EngineError, Observed};
 use underlay::scenario::{self, Overrides};
 
@@ -100,7 +101,7 @@ pub fn death() -> Evidence {
 
 /// What an engine would have seen: the model's decisions, CoreDNS well, and these probes.
 pub fn observed(case: &Case, probes: &[(&str, Evidence)]) -> Observed {
-    let installed = agents::install(case).expect("Helm takes the values");
+    let installed = install::install(case).expect("Helm takes the values");
     let seen: Vec<_> = case.network.cluster_nodes().map(|node| inputs::predict(case, node)).collect();
     let nodes = agents::decide(case, &installed.config, &seen).into_iter().map(|(name, agent)| {
         let agent = match agent {

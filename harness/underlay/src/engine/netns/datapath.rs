@@ -12,7 +12,7 @@ use ipnet::{IpNet, Ipv4Net};
 use lab::Namespace;
 use lab::netlink::{Neighbour, Route, Rule, Scope, VethEnd, add_veth, table};
 
-use super::pod::Pod;
+use crate::engine::pod::Pod;
 
 /// Cilium's devices.
 pub const HOST_DEVICE: &str = "cilium_host";

@@ -9,32 +9,15 @@ use ipnet::Ipv4Net;
 use lab::nft::{Chain, ChainType, Hook, IcmpUnreachable, Statement, Table};
 
 use super::datapath::{SERVICE_MARK, VXLAN_DEVICE};
-use super::pod::Pod;
+use crate::engine::pod::Pod;
+use crate::engine::services::Service;
 
 /// Every pod's interface on its node.
 const PODS: &str = "lxc*";
 /// Every device of Cilium's own.
 const CILIUM_DEVICES: &str = "cilium_*";
-const TCP: u8 = 6;
 /// Marks that other programs on the node give forwarded packets: tailscaled's (util/linuxfw/linuxfw.go).
 const TAILSCALE_MARKS: u32 = 0x00ff_0000;
-
-/// A service as the agents know it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Service {
-    /// Its name.
-    pub name: &'static str,
-    /// Its cluster address.
-    pub address: Ipv4Addr,
-    /// Its port.
-    pub port: u16,
-    /// 6 TCP, 17 UDP.
-    pub protocol: u8,
-    /// The NodePort, of a service of that type.
-    pub node_port: Option<u16>,
-    /// Who stands behind it, ready ones only.
-    pub backends: Vec<(Ipv4Addr, u16)>,
-}
 
 /// What one node's rules are made from.
 pub struct Firewall<'a> {
@@ -255,12 +238,5 @@ impl Firewall<'_> {
             }
         }
         chain
-    }
-}
-
-impl Service {
-    /// A TCP service.
-    pub fn tcp(name: &'static str, address: Ipv4Addr, port: u16, backends: Vec<(Ipv4Addr, u16)>) -> Self {
-        Self { name, address, port, protocol: TCP, node_port: None, backends }
     }
 }

@@ -2,28 +2,30 @@
 
 use std::sync::Arc;
 
-use cilium::inputs::NodeInputs;
 use futures::future::BoxFuture;
 use lab::{Lab, Namespace};
 use probe::Evidence;
 use probe::capture::{Capture, Options};
 use probe::witness::Witness;
 
-use super::cluster::{Cluster, Decided};
+use super::cluster::Cluster;
+use super::fleet::Fleet;
+use super::install;
+use super::live::Live;
+use super::run::{Phases, Watch, drops, overlay_paths};
 use super::send::{self, Field};
 use super::steps::Story;
-use super::{Phases, agents, drops, inputs, overlay_paths, trace};
+use super::trace;
 use crate::case::{Case, Place, ProbeSpec};
-use crate::engine::live::Live;
-use crate::observed::{EngineError, Observed, Trace};
+use crate::observed::{Agent, EngineError, Observed, Trace};
 use crate::step::Action;
 
 /// A case that is up.
-pub struct Up {
+pub struct Up<F> {
     /// What the cluster goes through.
     pub story: Story,
     /// None where an agent died at its start.
-    pub cluster: Option<Cluster>,
+    pub cluster: Option<Cluster<F>>,
     /// Who sees packets die.
     pub witness: Witness,
     /// Who sees packets.
@@ -34,49 +36,45 @@ pub struct Up {
     pub observed: Observed,
 }
 
-impl Up {
+impl<F: Fleet> Up<F> {
     /// Builds the network and puts the cluster on it. Helm's refusal is an outcome, not an error.
     ///
     /// # Errors
     /// What the host lacks, or the kernel's answer.
-    pub async fn start(case: &Case, watched: bool, phases: &mut Phases) -> Result<Result<Self, String>, EngineError> {
-        let installed = match agents::install(case) {
+    pub async fn start(
+        setup: &F::Setup,
+        case: &Case,
+        watch: Watch,
+        phases: &mut Phases,
+    ) -> Result<Result<Self, String>, EngineError> {
+        let installed = match install::install(case) {
             Ok(installed) => installed,
             Err(refusal) => return Ok(Err(refusal)),
         };
         let lab = Lab::build(Arc::clone(&case.network)).await?;
         phases.end("lab");
 
-        let capture = Capture::with(&lab.namespaces(), Options { off: !watched, ..Options::default() })
+        let options = Options { off: watch == Watch::Off, ..Options::default() };
+        let capture = Capture::with(&lab.namespaces(), options)
             .map_err(|error| EngineError::failed("start the capture", &error))?;
         let witness = Witness::new(&capture, &lab.drops);
         phases.end("capture");
 
-        let nodes = read_inputs(case, &lab)?;
-        let agents = agents::decide(case, &installed.config, &nodes);
-        let running: Vec<_> = nodes
-            .into_iter()
-            .zip(&agents)
-            .filter_map(|(inputs, (name, agent))| {
-                let (namespace, decisions) = (lab.node(name)?.namespace.clone(), agent.as_ref().ok()?.clone());
-                Some(Decided { namespace, inputs, decisions })
-            })
-            .collect();
-        // Without its agent a node has no pods; half a cluster would only measure its other half.
-        let whole = running.len() == agents.len();
-        let agents = agents.into_iter().map(|(name, agent)| (name, agent.into())).collect();
+        let fleet = F::start(setup, case, &installed, &lab).await?;
         let observed = Observed {
             values_not_modelled: installed.not_modelled,
             values_unknown: installed.unknown,
+            nodes: fleet.agents().await?,
             overlay_paths: overlay_paths(case, &lab)?,
             ..Observed::of(Ok(()))
         };
-        let story = Story::begin(case, installed.config, agents);
-        phases.end("decide");
+        phases.end("agents");
 
-        let mut up = Self { story, cluster: None, witness, capture, lab, observed };
+        // Without its agent a node has no pods; half a cluster would only measure its other half.
+        let whole = observed.nodes.iter().all(|(_, agent)| matches!(agent, Agent::Running(_)));
+        let mut up = Self { story: Story::begin(case), cluster: None, witness, capture, lab, observed };
         if whole {
-            let mut cluster = Cluster::start(case, &up.lab, running, &up.capture).await?;
+            let mut cluster = Cluster::start(case, &up.lab, fleet, &up.capture).await?;
             phases.end("cluster");
             up.observed.dns = cluster.await_dns(case, &up.lab, &up.witness, case.deadline).await?;
             phases.end("dns ready");
@@ -107,7 +105,7 @@ impl Up {
         Ok(())
     }
 
-    fn field(&self) -> Result<Field<'_>, EngineError> {
+    fn field(&self) -> Result<Field<'_, F>, EngineError> {
         Ok(Field {
             case: self.story.current(),
             lab: &self.lab,
@@ -122,8 +120,8 @@ impl Up {
 ///
 /// # Errors
 /// As [`Up::start`] and [`Up::take`]; Helm's refusal.
-pub async fn up(case: &Case) -> Result<Box<dyn Live>, EngineError> {
-    let mut up = match Up::start(case, true, &mut Phases::begin()).await? {
+pub async fn up<F: Fleet + 'static>(setup: &F::Setup, case: &Case) -> Result<Box<dyn Live>, EngineError> {
+    let mut up = match Up::<F>::start(setup, case, Watch::On, &mut Phases::begin()).await? {
         Ok(up) => up,
         Err(reason) => return Err(EngineError::Failed { step: "helm install".to_owned(), reason }),
     };
@@ -138,25 +136,27 @@ pub async fn up(case: &Case) -> Result<Box<dyn Live>, EngineError> {
     Ok(Box::new(up))
 }
 
-impl Live for Up {
+impl<F: Fleet> Live for Up<F> {
     fn case(&self) -> &Case {
         self.story.current()
     }
 
-    fn observed(&self) -> Result<Observed, EngineError> {
-        let mut observed = self.observed.clone();
-        observed.nodes = self.story.agents().to_vec();
-        observed.drops = drops(&self.lab)?;
-        observed.capture = self.capture.statistics();
-        if let Some(cluster) = &self.cluster {
-            observed.nat = trace::nat(&self.lab, cluster)?;
-            observed.dns.upstream_failures.extend(cluster.dns_failures());
-        }
-        Ok(observed)
+    fn observed(&self) -> BoxFuture<'_, Result<Observed, EngineError>> {
+        Box::pin(async move {
+            let mut observed = self.observed.clone();
+            observed.drops = drops(&self.lab)?;
+            observed.capture = self.capture.statistics();
+            if let Some(cluster) = &self.cluster {
+                observed.nodes = cluster.fleet.agents().await?;
+                observed.nat = cluster.fleet.nat().await?;
+                observed.dns.upstream_failures.extend(cluster.dns_failures());
+            }
+            Ok(observed)
+        })
     }
 
     fn namespaces(&self) -> Vec<Namespace> {
-        let pods = self.cluster.iter().flat_map(|cluster| &cluster.nodes).flat_map(|node| &node.pods);
+        let pods = self.cluster.iter().flat_map(Cluster::pods);
         self.lab.namespaces().into_iter().chain(pods.map(|pod| pod.namespace.clone())).collect()
     }
 
@@ -188,12 +188,4 @@ impl Live for Up {
 fn no_cluster() -> EngineError {
     let reason = "an agent died at its start, so there is no cluster".to_owned();
     EngineError::Failed { step: "reach the cluster".to_owned(), reason }
-}
-
-fn read_inputs(case: &Case, lab: &Lab) -> Result<Vec<NodeInputs>, EngineError> {
-    case.network
-        .cluster_nodes()
-        .filter_map(|node| Some((node, lab.node(&node.name)?)))
-        .map(|(node, built)| Ok(inputs::read(case, node, &built.namespace)?))
-        .collect()
 }

@@ -1,16 +1,13 @@
-//! What became of each probe's packet, and each node's NAT table, once all probes are done.
+//! What became of each probe's packet, once all probes are done.
 
 use std::collections::HashMap;
 
-use lab::Lab;
 use probe::Evidence;
 use probe::capture::{Capture, Trail};
 use probe::walk::facts::Facts;
 use probe::walk::{self, Known};
 
-use super::cluster::Cluster;
 use crate::case::Case;
-use crate::nat::{self, NatEntry};
 use crate::observed::Trace;
 
 /// The trace of each probe whose packets could be told from others.
@@ -33,16 +30,5 @@ pub fn traces(case: &Case, capture: &Capture, probes: &[(String, String, Evidenc
             let sightings = trails.into_iter().flat_map(|trail| trail.sightings).collect();
             (id.clone(), Trace { walk, places, sightings, gaps })
         })
-        .collect()
-}
-
-/// Each cluster node's NAT table.
-///
-/// # Errors
-/// The kernel's answer.
-pub fn nat(lab: &Lab, cluster: &Cluster) -> lab::Result<Vec<(String, Vec<NatEntry>)>> {
-    let nodes = cluster.nodes.iter().filter_map(|node| Some((node, lab.node(&node.name)?)));
-    nodes
-        .map(|(node, built)| Ok((node.name.clone(), nat::entries(&built.namespace.conntrack()?, node.inputs.pod_cidr))))
         .collect()
 }

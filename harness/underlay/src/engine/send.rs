@@ -12,18 +12,19 @@ use probe::evidence::{Evidence, Outcome};
 use probe::spec::{Address, Probe, Request};
 
 use super::cluster::Cluster;
+use super::fleet::Fleet;
 use super::workload::API_PORT;
 use crate::case::{Case, Place, ProbeKind, ProbeSpec, Service};
 use crate::observed::EngineError;
 
 /// What probes are sent in.
-pub struct Field<'a> {
+pub struct Field<'a, F> {
     /// The case.
     pub case: &'a Case,
     /// Its lab.
     pub lab: &'a Lab,
     /// Its cluster.
-    pub cluster: &'a Cluster,
+    pub cluster: &'a Cluster<F>,
     /// Who sees the packets.
     pub capture: &'a Capture,
     /// Who sees them die.
@@ -31,7 +32,7 @@ pub struct Field<'a> {
 }
 
 /// Where a place is, if it is one that something can be sent from. Of a lab without a cluster, pods are nowhere.
-pub fn namespace(lab: &Lab, cluster: Option<&Cluster>, place: &Place) -> Option<Namespace> {
+pub fn namespace<F: Fleet>(lab: &Lab, cluster: Option<&Cluster<F>>, place: &Place) -> Option<Namespace> {
     let namespace = match place {
         Place::Pod(workload) => cluster?.pod(workload).map(|pod| &pod.namespace),
         Place::Node(node) | Place::NodeInterface { node, .. } => lab.node(node).map(|node| &node.namespace),
@@ -42,9 +43,9 @@ pub fn namespace(lab: &Lab, cluster: Option<&Cluster>, place: &Place) -> Option<
     namespace.cloned()
 }
 
-impl Field<'_> {
+impl<F: Fleet> Field<'_, F> {
     fn unknown(place: &Place) -> EngineError {
-        EngineError::Unsupported { engine: "netns", what: format!("send from {place:?}") }
+        EngineError::Unsupported { engine: F::ENGINE, what: format!("send from {place:?}") }
     }
 
     fn namespace(&self, place: &Place) -> Result<Namespace, EngineError> {
@@ -117,7 +118,7 @@ impl Field<'_> {
     }
 
     fn http(&self, url: &str, server: &Place) -> Result<Probe, EngineError> {
-        let bad = || EngineError::Unsupported { engine: "netns", what: format!("request {url}") };
+        let bad = || EngineError::Unsupported { engine: F::ENGINE, what: format!("request {url}") };
         let (tls, rest) = match url.split_once("://").ok_or_else(bad)? {
             ("https", rest) => (true, rest),
             ("http", rest) => (false, rest),

@@ -1,0 +1,218 @@
+//! The model's agents on a lab: what they decide is carried out by the nodes' kernels.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use cilium::Decisions;
+use cilium::config::AgentConfig;
+use cilium::inputs::NodeInputs;
+use lab::lab::blocking;
+use lab::{Lab, Namespace};
+
+use super::agents;
+use super::datapath::Datapath;
+use super::firewall::Firewall;
+use crate::case::Case;
+use crate::engine::fleet::{Fleet, Wanted};
+use crate::engine::inputs::{self, node_index};
+use crate::engine::install::Installed;
+use crate::engine::pod::{Pod, PodNetwork};
+use crate::engine::services::Service;
+use crate::nat::{self, NatEntry};
+use crate::observed::{Agent, EngineError};
+
+/// Identities of pods where a scenario chooses none: low bytes that no other program's mark uses, unlike 0x04 and 0x08
+/// (Cilium #36104). CoreDNS has another than test pods, as labels differ.
+const TEST_IDENTITY: u32 = 0x5601;
+const COREDNS_IDENTITY: u32 = 0x5602;
+
+/// Nodes' places in the cluster and their routers' addresses, by name.
+type Routers = BTreeMap<String, (usize, Ipv4Addr)>;
+
+/// A node whose agent decided.
+#[derive(Clone)]
+struct Node {
+    namespace: Namespace,
+    inputs: NodeInputs,
+    decisions: Decisions,
+    pods: Vec<Pod>,
+}
+
+/// Agents that are a model.
+pub struct Modelled {
+    config: AgentConfig,
+    agents: Vec<(String, Agent)>,
+    /// Nodes whose agents run.
+    nodes: Vec<Node>,
+    routers: Routers,
+    services: Vec<Service>,
+}
+
+impl Fleet for Modelled {
+    const ENGINE: &'static str = "netns";
+    type Setup = ();
+
+    async fn start((): &(), case: &Case, installed: &Installed, lab: &Lab) -> Result<Self, EngineError> {
+        let config = installed.config.clone();
+        let mut seen = Vec::new();
+        for node in case.network.cluster_nodes() {
+            if let Some(built) = lab.node(&node.name) {
+                seen.push((built.namespace.clone(), inputs::read(case, node, &built.namespace)?));
+            }
+        }
+        let inputs: Vec<_> = seen.iter().map(|(_, inputs)| inputs.clone()).collect();
+        let decided = agents::decide(case, &config, &inputs);
+        let running = seen.into_iter().zip(&decided).filter_map(|((namespace, inputs), (_, agent))| {
+            let decisions = agent.as_ref().ok()?.clone();
+            Some(Node { namespace, inputs, decisions, pods: Vec::new() })
+        });
+        let nodes = running.collect();
+        let agents = decided.into_iter().map(|(name, agent)| (name, agent.into())).collect();
+        let routers =
+            inputs.iter().map(|node| (node.name.clone(), (node_index(&case.network, &node.name), node.router_ip)));
+        Ok(Self { config, agents, nodes, routers: routers.collect(), services: Vec::new() })
+    }
+
+    async fn agents(&self) -> Result<Vec<(String, Agent)>, EngineError> {
+        Ok(self.agents.clone())
+    }
+
+    async fn admit(&mut self, _: &Case, wanted: Vec<Vec<Wanted>>) -> Result<Vec<Vec<Pod>>, EngineError> {
+        let building: Vec<_> = self
+            .nodes
+            .drain(..)
+            .zip(wanted)
+            .map(|(node, wanted)| {
+                let routers = self.routers.clone();
+                tokio::spawn(blocking(move || node.build(&wanted, &routers)))
+            })
+            .collect();
+        for node in building {
+            self.nodes.push(node.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?);
+        }
+        Ok(self.nodes.iter().map(|node| node.pods.clone()).collect())
+    }
+
+    async fn load(&mut self, services: &[Service]) -> Result<(), EngineError> {
+        self.services = services.to_vec();
+        self.load_rules().await
+    }
+
+    /// Every agent looks at its node and decides. One that dies of it leaves what it did before: programs and routes
+    /// stay without their agent.
+    async fn react(&mut self, running: &Case) -> Result<(), EngineError> {
+        // What the nodes' kernels show without the agents' own decisions is what an agent sees that starts now.
+        self.each(|node, datapath| datapath.withdraw(&node.pods))?;
+        let mut seen = Vec::new();
+        for node in &self.nodes {
+            if let Some(config) = running.network.node(&node.inputs.name) {
+                seen.push(inputs::read(running, config, &node.namespace)?);
+            }
+        }
+        let decided = agents::decide(running, &self.config, &seen);
+        for ((node, inputs), (name, agent)) in self.nodes.iter_mut().zip(seen).zip(decided) {
+            if let Ok(decisions) = &agent {
+                (node.inputs, node.decisions) = (inputs, decisions.clone());
+            }
+            if let Some((_, known)) = self.agents.iter_mut().find(|(other, _)| *other == name) {
+                *known = agent.into();
+            }
+        }
+        self.each(|node, datapath| {
+            datapath.install()?;
+            for pod in &node.pods {
+                pod.set_mtu(node.pod_network())?;
+                datapath.attach(pod)?;
+            }
+            Ok(())
+        })?;
+        self.load_rules().await
+    }
+
+    async fn restart(&mut self, running: &Case, installed: &Installed) -> Result<(), EngineError> {
+        self.config = installed.config.clone();
+        self.react(running).await
+    }
+
+    async fn nat(&self) -> Result<Vec<(String, Vec<NatEntry>)>, EngineError> {
+        let table = |node: &Node| {
+            let flows = node.namespace.conntrack()?;
+            Ok((node.inputs.name.clone(), nat::entries(&flows, node.inputs.pod_cidr)))
+        };
+        self.nodes.iter().map(table).collect()
+    }
+}
+
+impl Modelled {
+    /// Loads every node's services and rules.
+    async fn load_rules(&self) -> Result<(), EngineError> {
+        let node_ips: Vec<_> = self.nodes.iter().map(|node| node.decisions.node_ip).collect();
+        let mut loading = Vec::new();
+        for node in &self.nodes {
+            let tables = Firewall {
+                decisions: &node.decisions,
+                pod_cidr: node.inputs.pod_cidr,
+                router_ip: node.inputs.router_ip,
+                pods: &node.pods,
+                services: &self.services,
+                node_ips: &node_ips,
+            }
+            .tables();
+            let namespace = node.namespace.clone();
+            loading.push(tokio::spawn(blocking(move || namespace.load_nft(&tables))));
+        }
+        for loaded in loading {
+            loaded.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+        }
+        Ok(())
+    }
+
+    fn each(&self, work: impl Fn(&Node, &Datapath<'_>) -> lab::Result<()>) -> lab::Result<()> {
+        self.nodes.iter().try_for_each(|node| {
+            let peers = peers(&node.decisions, &self.routers);
+            work(node, &node.datapath(&self.routers, &peers))
+        })
+    }
+}
+
+/// Each tunnel's peer, in the tunnels' order.
+fn peers(decisions: &Decisions, routers: &Routers) -> Vec<(usize, Ipv4Addr)> {
+    decisions.tunnels.iter().map(|tunnel| routers[&tunnel.peer]).collect()
+}
+
+impl Node {
+    fn datapath<'a>(&'a self, routers: &Routers, peers: &'a [(usize, Ipv4Addr)]) -> Datapath<'a> {
+        let node_index = routers[&self.inputs.name].0;
+        Datapath { namespace: &self.namespace, inputs: &self.inputs, decisions: &self.decisions, node_index, peers }
+    }
+
+    fn pod_network(&self) -> PodNetwork<'_> {
+        PodNetwork {
+            node: &self.inputs.name,
+            namespace: &self.namespace,
+            router_ip: self.inputs.router_ip,
+            device_mtu: self.decisions.device_mtu,
+            route_mtu: self.decisions.pod_mtu,
+        }
+    }
+
+    /// Makes Cilium's devices and the pods.
+    fn build(mut self, wanted: &[Wanted], routers: &Routers) -> lab::Result<Self> {
+        let peers = peers(&self.decisions, routers);
+        let mut pods = Vec::new();
+        {
+            let datapath = self.datapath(routers, &peers);
+            datapath.add_devices()?;
+            datapath.install()?;
+            for pod in wanted {
+                let usual = if pod.name == crate::engine::cluster::COREDNS { COREDNS_IDENTITY } else { TEST_IDENTITY };
+                let identity = pod.identity.unwrap_or(usual);
+                let pod = Pod::create(self.pod_network(), pod.name, pod.address, identity)?;
+                datapath.attach(&pod)?;
+                pods.push(pod);
+            }
+        }
+        self.pods = pods;
+        Ok(self)
+    }
+}

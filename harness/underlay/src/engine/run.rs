@@ -1,0 +1,140 @@
+//! A case from nothing to nothing: the lab, the agents, the cluster, what happens to it, the probes, what is found.
+
+use std::time::{Duration, Instant};
+
+use lab::Lab;
+use probe::capture::Capture;
+
+use super::fleet::Fleet;
+use super::lag::LagMeter;
+use super::send::Field;
+use super::trace;
+use super::up::Up;
+use crate::case::Case;
+use crate::observed::{EngineError, Observed};
+
+/// Whether packets are watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watch {
+    /// They are.
+    On,
+    /// They aren't, and there are no walks.
+    Off,
+}
+
+/// Measures phases.
+pub struct Phases {
+    done: Vec<(&'static str, Duration)>,
+    since: Instant,
+}
+
+impl Phases {
+    /// The first begins now.
+    pub fn begin() -> Self {
+        Self { done: Vec::new(), since: Instant::now() }
+    }
+
+    /// One ends, the next begins.
+    pub fn end(&mut self, name: &'static str) {
+        self.done.push((name, self.since.elapsed()));
+        self.since = Instant::now();
+    }
+}
+
+/// Runs a case with agents of this kind.
+///
+/// # Errors
+/// What the host lacks, or what failed. What an agent dies of is evidence.
+pub async fn run<F: Fleet>(setup: &F::Setup, case: &Case, watch: Watch) -> Result<Observed, EngineError> {
+    let mut phases = Phases::begin();
+    let lag = LagMeter::start();
+    let mut up = match Up::<F>::start(setup, case, watch, &mut phases).await? {
+        Ok(up) => up,
+        Err(refusal) => return Ok(Observed::of(Err(refusal))),
+    };
+    if up.cluster.is_some() {
+        for step in &case.steps {
+            up.take(&step.action).await?;
+        }
+        if !case.steps.is_empty() {
+            up.settle().await?;
+            phases.end("steps");
+        }
+    }
+    let Up { lab, capture, witness, story, cluster, mut observed } = up;
+    if let Some(cluster) = &cluster {
+        let case = story.current();
+        let field = Field { case, lab: &lab, cluster, capture: &capture, watch: &witness };
+        let probes = case.probes.iter().map(|spec| {
+            let field = &field;
+            async move {
+                let (from, evidence) = field.send(spec).await?;
+                Ok::<_, EngineError>((spec.id.clone(), from, evidence))
+            }
+        });
+        let probes = futures::future::try_join_all(probes).await?;
+        for (replica, failure) in cluster.dns_failures() {
+            observed.dns.upstream_failures.insert(replica, failure);
+        }
+        phases.end("probes");
+        if watch == Watch::On {
+            observed.traces = trace::traces(case, &capture, &probes);
+        }
+        observed.probes = probes.into_iter().map(|(id, _, evidence)| (id, evidence)).collect();
+        phases.end("walks");
+        observed.nat = cluster.fleet.nat().await?;
+        observed.nodes = cluster.fleet.agents().await?;
+    }
+    observed.drops = drops(&lab)?;
+    observed.doubts = doubts(&capture);
+    observed.doubts.extend(lag.doubt(case.deadline));
+    observed.capture = capture.statistics();
+    phases.end("collect");
+    observed.phases = phases.done;
+    Ok(observed)
+}
+
+/// How the nodes of the overlay reach each other.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn overlay_paths(case: &Case, lab: &Lab) -> Result<Vec<(String, String, String)>, EngineError> {
+    let Some(overlay) = &lab.overlay else { return Ok(Vec::new()) };
+    let mut paths = Vec::new();
+    for node in &case.network.nodes {
+        for peer in overlay.peers(&node.name)? {
+            let path = match peer.path {
+                lab::overlay::Path::Direct(endpoint) => format!("direct {endpoint}"),
+                lab::overlay::Path::Relayed(endpoint) => format!("relayed {endpoint}"),
+                lab::overlay::Path::None => "none".to_owned(),
+            };
+            paths.push((node.name.clone(), peer.node, path));
+        }
+    }
+    Ok(paths)
+}
+
+/// Rules that dropped anything.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn drops(lab: &Lab) -> Result<Vec<(String, String, u64)>, EngineError> {
+    let mut drops = Vec::new();
+    let places = lab.vcns.iter().map(|vcn| &vcn.namespace).chain(lab.nodes.iter().map(|node| &node.namespace));
+    for namespace in places {
+        let counters = namespace.nft_counters()?;
+        let counted = counters.into_iter().filter(|counter| counter.packets > 0);
+        drops.extend(counted.map(|counter| (namespace.name().to_owned(), counter.rule, counter.packets)));
+    }
+    Ok(drops)
+}
+
+fn doubts(capture: &Capture) -> Vec<String> {
+    let losses = capture.losses();
+    losses
+        .packets
+        .iter()
+        .map(|(namespace, lost)| format!("the capture lost {lost} packets in {namespace}"))
+        .chain((losses.drops > 0).then(|| format!("{} reported drops went unheard", losses.drops)))
+        .collect()
+}
