@@ -1,9 +1,9 @@
-//! From Helm values to the agent's options: what the chart's ConfigMap template does with them.
+//! From Helm values to the agent's options, and back: what the chart's ConfigMap template does with them.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::values::{MODELLED_OPTIONS, Values};
 use crate::version::{Minor, Version};
@@ -67,62 +67,98 @@ impl fmt::Display for Found<'_> {
     }
 }
 
-/// Renders the options (install/kubernetes/cilium/templates/cilium-configmap.yaml).
+/// What the template makes of a value that is there.
+#[derive(Clone, Copy)]
+enum Form {
+    /// It is written as it is.
+    Plain(Kind),
+    /// It is written unless it is false or empty.
+    WhenOn(Kind),
+    /// It is written unless it is empty, as the template's `if` and `default` have it.
+    Filled,
+    /// A list's elements are joined; text passes as it is (sprig, strslice: `join` takes it as one element).
+    Joined(&'static str),
+    /// It is written unless it is 0.
+    NotZero,
+}
+
+/// A Helm value and the option it becomes.
+struct Entry {
+    path: &'static str,
+    option: &'static str,
+    form: Form,
+    /// The first chart that writes it.
+    since: Minor,
+}
+
+const fn entry(path: &'static str, option: &'static str, form: Form) -> Entry {
+    Entry { path, option, form, since: Minor::V1_14 }
+}
+
+/// Values that become one option each, and the other way round
+/// (install/kubernetes/cilium/templates/cilium-configmap.yaml).
+const ENTRIES: [Entry; 18] = [
+    entry("devices", "devices", Form::Joined(" ")),
+    Entry { since: Minor::V1_16, ..entry("forceDeviceDetection", "force-device-detection", Form::WhenOn(Kind::Bool)) },
+    entry("nodePort.directRoutingDevice", "direct-routing-device", Form::Plain(Kind::Text)),
+    entry("nodePort.addresses", "nodeport-addresses", Form::Joined(",")),
+    entry("nodePort.enabled", "enable-node-port", Form::Plain(Kind::Bool)),
+    entry("kubeProxyReplacement", "kube-proxy-replacement", Form::Plain(Kind::BoolOrText)),
+    entry("bpf.hostLegacyRouting", "enable-host-legacy-routing", Form::Plain(Kind::Bool)),
+    entry("bpf.masquerade", "enable-bpf-masquerade", Form::Plain(Kind::Bool)),
+    entry("enableIPv4Masquerade", "enable-ipv4-masquerade", Form::Plain(Kind::Bool)),
+    entry("enableMasqueradeRouteSource", "enable-masquerade-to-route-source", Form::Plain(Kind::Bool)),
+    entry("egressMasqueradeInterfaces", "egress-masquerade-interfaces", Form::Joined(" ")),
+    entry("autoDirectNodeRoutes", "auto-direct-node-routes", Form::Plain(Kind::BoolOrText)),
+    entry("ipv4NativeRoutingCIDR", "ipv4-native-routing-cidr", Form::Filled),
+    entry("MTU", "mtu", Form::NotZero),
+    entry("endpointRoutes.enabled", "enable-endpoint-routes", Form::WhenOn(Kind::BoolOrText)),
+    entry("hostFirewall.enabled", "enable-host-firewall", Form::WhenOn(Kind::Bool)),
+    entry("l2announcements.enabled", "enable-l2-announcements", Form::WhenOn(Kind::Bool)),
+    entry("ipMasqAgent.enabled", "enable-ip-masq-agent", Form::WhenOn(Kind::Bool)),
+];
+
+/// The kinds of encryption the model knows, and the option each switches on.
+const ENCRYPTIONS: [(&str, &str); 2] = [("ipsec", "enable-ipsec"), ("wireguard", "enable-wireguard")];
+
+/// How pods' packets travel: two options that are always written, and what they are if no value says.
+const TRAVEL: [(&str, &str); 2] = [("routingMode", "routing-mode"), ("tunnelProtocol", "tunnel-protocol")];
+
+/// Renders the options.
 ///
 /// # Errors
 /// A value is of a type the chart's schema refuses.
 pub fn config_map(version: &Version, values: &Values) -> Result<ConfigMap, WrongType> {
     let chart = Chart { values };
     let mut map = ConfigMap::new();
-    let mut put = |option: &str, value: Option<String>| {
-        if let Some(value) = value {
-            map.insert(option.to_owned(), value);
-        }
-    };
-
-    // `join " "` takes a text as one element and a list's elements as text (sprig, strslice): text passes as it is.
-    put("devices", chart.joined("devices", " ")?);
-    if version.minor() >= Minor::V1_16 && chart.bool("forceDeviceDetection")? == Some(true) {
-        put("force-device-detection", Some("true".to_owned()));
-    }
-    put("direct-routing-device", chart.text("nodePort.directRoutingDevice", Kind::Text)?);
-    put("nodeport-addresses", chart.joined("nodePort.addresses", ",")?);
-    put("enable-node-port", chart.text("nodePort.enabled", Kind::Bool)?);
-    put("kube-proxy-replacement", chart.text("kubeProxyReplacement", Kind::BoolOrText)?);
-    put("enable-host-legacy-routing", chart.text("bpf.hostLegacyRouting", Kind::Bool)?);
-    put("enable-bpf-masquerade", chart.text("bpf.masquerade", Kind::Bool)?);
-    put("enable-ipv4-masquerade", chart.text("enableIPv4Masquerade", Kind::Bool)?);
-    put("enable-masquerade-to-route-source", chart.text("enableMasqueradeRouteSource", Kind::Bool)?);
-    put("egress-masquerade-interfaces", chart.joined("egressMasqueradeInterfaces", " ")?);
-    put("auto-direct-node-routes", chart.text("autoDirectNodeRoutes", Kind::BoolOrText)?);
-    put("ipv4-native-routing-cidr", chart.filled("ipv4NativeRoutingCIDR")?);
-    put("mtu", chart.text("MTU", Kind::Whole)?.filter(|mtu| mtu != "0"));
-    for (path, option) in [
-        ("endpointRoutes.enabled", "enable-endpoint-routes"),
-        ("hostFirewall.enabled", "enable-host-firewall"),
-        ("l2announcements.enabled", "enable-l2-announcements"),
-        ("ipMasqAgent.enabled", "enable-ip-masq-agent"),
-    ] {
-        let kind = if path == "endpointRoutes.enabled" { Kind::BoolOrText } else { Kind::Bool };
-        put(option, chart.text(path, kind)?.filter(|value| value != "false" && !value.is_empty()));
+    for entry in ENTRIES.iter().filter(|entry| version.minor() >= entry.since) {
+        let option = match entry.form {
+            Form::Plain(kind) => chart.text(entry.path, kind)?,
+            Form::WhenOn(kind) => chart.text(entry.path, kind)?.filter(|value| value != "false" && !value.is_empty()),
+            Form::Filled => chart.filled(entry.path)?,
+            Form::Joined(separator) => chart.joined(entry.path, separator)?,
+            Form::NotZero => chart.text(entry.path, Kind::Whole)?.filter(|number| number != "0"),
+        };
+        map.extend(option.map(|option| (entry.option.to_owned(), option)));
     }
     if chart.bool("encryption.enabled")? == Some(true) {
-        match chart.filled("encryption.type")?.as_deref() {
-            None | Some("ipsec") => put("enable-ipsec", Some("true".to_owned())),
-            Some("wireguard") => put("enable-wireguard", Some("true".to_owned())),
-            Some(_) => {}
+        let kind = chart.filled("encryption.type")?;
+        let kind = kind.as_deref().unwrap_or(ENCRYPTIONS[0].0);
+        if let Some((_, option)) = ENCRYPTIONS.iter().find(|(known, _)| *known == kind) {
+            map.insert((*option).to_owned(), "true".to_owned());
         }
     }
 
     // 1.14 still knows `tunnel`, which holds mode and protocol in one.
     let tunnel = if version.minor() == Minor::V1_14 { chart.filled("tunnel")? } else { None };
-    let (mode, protocol) = match tunnel.as_deref() {
-        Some("disabled") => ("native", "vxlan"),
-        Some("geneve") => ("tunnel", "geneve"),
-        _ => ("tunnel", "vxlan"),
+    let defaults = match tunnel.as_deref() {
+        Some("disabled") => ["native", "vxlan"],
+        Some("geneve") => ["tunnel", "geneve"],
+        _ => ["tunnel", "vxlan"],
     };
-    put("routing-mode", Some(chart.filled("routingMode")?.unwrap_or_else(|| mode.to_owned())));
-    put("tunnel-protocol", Some(chart.filled("tunnelProtocol")?.unwrap_or_else(|| protocol.to_owned())));
+    for ((path, option), default) in TRAVEL.into_iter().zip(defaults) {
+        map.insert(option.to_owned(), chart.filled(path)?.unwrap_or_else(|| default.to_owned()));
+    }
 
     if let Some(extra) = values.get("extraConfig") {
         let Value::Object(extra) = extra else { return Err(wrong("extraConfig", "a map", extra)) };
@@ -134,6 +170,73 @@ pub fn config_map(version: &Version, values: &Values) -> Result<ConfigMap, Wrong
         }
     }
     Ok(map)
+}
+
+/// The way back: values that render to these options, as far as the model knows them. An option that no value of this
+/// version's chart gives, or that holds what the value's type can't, goes into `extraConfig`, from where the chart
+/// takes it as it is.
+///
+/// Of `encryption` only the kind is told; what is empty stays out, since the agent takes it for absent.
+pub fn values_of(version: &Version, map: &ConfigMap) -> Values {
+    let mut values = Map::new();
+    let modelled = |option: &str| MODELLED_OPTIONS.contains(&option);
+    for (option, text) in map.iter().filter(|(option, text)| modelled(option) && !text.is_empty()) {
+        let entry = ENTRIES.iter().find(|entry| entry.option == option && version.minor() >= entry.since);
+        let encryption = ENCRYPTIONS.iter().find(|(_, known)| known == option);
+        let travel = TRAVEL.iter().find(|(_, known)| known == option);
+        let value = entry.and_then(|entry| Some((entry.path, entry.form.read(text)?)));
+        match (value, encryption, travel) {
+            (Some((path, value)), ..) => put(&mut values, path, value),
+            // The agent reads IPsec first if both are on.
+            (_, Some((kind, _)), _) if text == "true" && !values.contains_key("encryption") => {
+                put(&mut values, "encryption.enabled", Value::Bool(true));
+                put(&mut values, "encryption.type", (*kind).into());
+            }
+            (_, Some(_), _) if text == "false" => {}
+            (.., Some((path, _))) => put(&mut values, path, text.as_str().into()),
+            _ => {
+                let extra = values.entry("extraConfig").or_insert_with(|| Map::new().into());
+                if let Value::Object(extra) = extra {
+                    extra.insert(option.clone(), text.as_str().into());
+                }
+            }
+        }
+    }
+    values.into()
+}
+
+impl Form {
+    /// The value that is written as `text`; none if no value of the type is.
+    fn read(self, text: &str) -> Option<Value> {
+        let kind = match self {
+            Self::Plain(kind) | Self::WhenOn(kind) => kind,
+            Self::Filled => Kind::Text,
+            Self::Joined(_) => Kind::TextOrList,
+            Self::NotZero => Kind::Whole,
+        };
+        let bool = text.parse::<bool>().ok().map(Value::Bool);
+        match kind {
+            Kind::Bool => bool,
+            Kind::BoolOrText => bool.or_else(|| Some(text.into())),
+            Kind::Text | Kind::TextOrList => Some(text.into()),
+            Kind::Whole => text.parse::<u64>().ok().map(Value::from).filter(|number| number.to_string() == text),
+        }
+    }
+}
+
+/// Sets the value at a path of one or two parts.
+fn put(values: &mut Map<String, Value>, path: &str, value: Value) {
+    match path.split_once('.') {
+        None => {
+            values.insert(path.to_owned(), value);
+        }
+        Some((parent, key)) => {
+            let parent = values.entry(parent).or_insert_with(|| Map::new().into());
+            if let Value::Object(parent) = parent {
+                parent.insert(key.to_owned(), value);
+            }
+        }
+    }
 }
 
 fn wrong(path: &str, expected: &'static str, found: &Value) -> WrongType {
