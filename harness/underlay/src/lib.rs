@@ -11,6 +11,7 @@ pub mod observed;
 pub mod report;
 pub mod runner;
 pub mod scenario;
+pub mod shrink;
 pub mod step;
 pub mod verdict;
 pub mod words;

@@ -1,10 +1,11 @@
 //! `underlay compare` and `underlay bisect` on real labs: what changes between versions, and where it began.
 
-use std::path::Path;
-use std::process::{Command, ExitCode, Output};
+mod program;
 
-use lab::Capability;
+use std::process::ExitCode;
+
 use libtest_mimic::{Arguments, Failed, Trial};
+use program::{ended, json, lacking, underlay};
 use serde_json::Value;
 use underlay::exit;
 
@@ -31,34 +32,6 @@ fn main() -> ExitCode {
         trial("bisect::the_ends_must_be_what_they_are_said_to_be", bisect_ends),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
-}
-
-/// What the host lacks for the scenarios, as the program itself says.
-fn lacking() -> Option<String> {
-    let output = underlay(&["doctor", "--color", "never"]).ok()?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let needed = [Capability::Namespaces, Capability::Tun, Capability::Vxlan, Capability::Nftables];
-    let lacks = |capability: &&Capability| text.contains(&format!("✗ {}", capability.name()));
-    needed.iter().find(lacks).map(|need| format!("this host has no {need}"))
-}
-
-fn underlay(arguments: &[&str]) -> std::io::Result<Output> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    Command::new(env!("CARGO_BIN_EXE_underlay")).args(arguments).env("COLUMNS", "80").current_dir(root).output()
-}
-
-fn ended(output: &Output, code: u8) -> Result<(), Failed> {
-    if output.status.code() == Some(i32::from(code)) {
-        return Ok(());
-    }
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    Err(format!("ended with {:?}, not {code}:\n{out}\n{err}", output.status.code()).into())
-}
-
-fn json(arguments: &[&str], code: u8) -> Result<Value, Failed> {
-    let output = underlay(&[arguments, &["--format", "json"]].concat())?;
-    ended(&output, code)?;
-    Ok(serde_json::from_slice(&output.stdout)?)
 }
 
 /// The cell of that subject in a variant.

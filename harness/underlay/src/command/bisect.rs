@@ -9,7 +9,8 @@ use cilium::{Rules, Version, version};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::compare::{Bench, text};
+use super::bench::Bench;
+use super::compare::text;
 use super::{Stop, place, select};
 use crate::bisect::{Mark, Search, Votes};
 use crate::case::{Case, Check, Expected, ExpectedOutcome, ExpectedProbe, NodeFact, Subject};
@@ -209,12 +210,12 @@ pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
     Ok(if suspects.len() == 1 { exit::OK } else { exit::FAILED })
 }
 
-fn one(cases: Vec<Arc<Case>>) -> Result<Arc<Case>, Stop> {
+pub(super) fn one(cases: Vec<Arc<Case>>) -> Result<Arc<Case>, Stop> {
     let names: Vec<_> = cases.iter().map(|case| format!("`{}`", case.variant)).collect();
     match <[_; 1]>::try_from(cases) {
         Ok([case]) => Ok(case),
         Err(cases) => Err(Stop::usage(
-            format!("{} cases are named: a bisection is about one", cases.len()),
+            format!("{} cases are named: this is about one", cases.len()),
             format!("name a variant, FILE::VARIANT; there are {}", names.join(", ")),
         )),
     }

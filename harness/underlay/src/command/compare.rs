@@ -6,16 +6,16 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::bench::Bench;
 use super::{Stop, place, select};
 use crate::case::Case;
 use crate::compare::progress::Progress;
 use crate::compare::side::{Files, Side, SideError, is_same};
 use crate::compare::{self, Comparison, NotCompared, human, markdown};
-use crate::engine::netns::Netns;
 use crate::exit;
 use crate::report::paint::{Color, Paint};
 use crate::report::schema;
-use crate::runner::{self, Event, Interrupts, Reporter, RunFinished};
+use crate::runner::{self, RunFinished};
 use crate::scenario::{Overrides, glob};
 use crate::verdict::Verdict;
 
@@ -246,50 +246,6 @@ impl Selection {
 struct Live {
     sides: [Vec<Arc<Case>>; 2],
     not_compared: Vec<NotCompared>,
-}
-
-/// Where cases are run.
-pub(super) struct Bench(tokio::runtime::Runtime);
-
-impl Bench {
-    /// Call it while the process has one thread.
-    pub(super) fn enter() -> Result<Self, Stop> {
-        lab::sandbox::enter()?;
-        Ok(Self(super::runtime()?))
-    }
-
-    /// Runs cases; their results are in the cases' order. Of an interrupted run some are missing.
-    pub(super) fn run(
-        &self,
-        cases: Vec<Arc<Case>>,
-        jobs: usize,
-        progress: Option<Box<dyn Reporter>>,
-    ) -> Result<(RunFinished, Vec<schema::Case>), Stop> {
-        let mut results = Results(vec![None; cases.len()]);
-        let end = {
-            let mut reporters: Vec<Box<dyn Reporter + '_>> = vec![Box::new(&mut results)];
-            reporters.extend(progress.map(|progress| progress as Box<dyn Reporter + '_>));
-            self.0.block_on(async {
-                let mut interrupts =
-                    Interrupts::catch().map_err(|source| Stop::Harness { step: "catch signals", source })?;
-                let run = runner::run(cases, Arc::new(Netns), jobs, &mut reporters, interrupts.next());
-                Ok::<_, Stop>(run.await?)
-            })?
-        };
-        Ok((end, results.0.into_iter().flatten().collect()))
-    }
-}
-
-/// Keeps each case's result in its place.
-struct Results(Vec<Option<schema::Case>>);
-
-impl Reporter for &mut Results {
-    fn event(&mut self, event: &Event) -> io::Result<()> {
-        if let Event::CaseFinished { index, result } = event {
-            self.0[*index] = Some(schema::Case::from(&**result));
-        }
-        Ok(())
-    }
 }
 
 /// A comparison as `underlay bisect` ends with.

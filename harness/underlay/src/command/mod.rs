@@ -1,5 +1,6 @@
 //! The command line: what can be asked for, a verb a file.
 
+mod bench;
 mod bisect;
 mod check;
 mod compare;
@@ -10,6 +11,7 @@ mod plan;
 mod report;
 mod schema;
 mod select;
+mod shrink;
 mod test;
 mod trace;
 
@@ -57,6 +59,7 @@ enum Command {
     Plan(plan::Args),
     Compare(compare::Args),
     Bisect(bisect::Args),
+    Shrink(shrink::Args),
     Trace(trace::Args),
     Check(check::Args),
     Report(report::Args),
@@ -156,6 +159,7 @@ pub fn main() -> u8 {
         Command::Plan(args) => plan::run(&args, color),
         Command::Compare(args) => compare::run(&args, color),
         Command::Bisect(args) => bisect::run(&args, color),
+        Command::Shrink(args) => shrink::run(&args, color),
         Command::Trace(args) => trace::run(&args, color),
         Command::Check(args) => check::run(&args),
         Command::Report(args) => report::run(&args, color),

@@ -28,13 +28,18 @@ impl Combination<'_> {
         self.names.join("/")
     }
 
-    /// Whether a pattern names it: one without `/` by its name on any axis, one with `/` by all its names in order.
     fn is_named_by(&self, pattern: &str) -> bool {
-        let parts: Vec<&str> = pattern.split('/').collect();
-        match parts.as_slice() {
-            [one] => self.names.iter().any(|name| glob(one, name)),
-            all => all.len() == self.names.len() && all.iter().zip(&self.names).all(|(part, name)| glob(part, name)),
-        }
+        is_named(&self.names, pattern)
+    }
+}
+
+/// Whether a pattern names a combination: one without `/` by its name on any axis, one with `/` by all its names in
+/// order.
+pub(crate) fn is_named(names: &[&str], pattern: &str) -> bool {
+    let parts: Vec<&str> = pattern.split('/').collect();
+    match parts.as_slice() {
+        [one] => names.iter().any(|name| glob(one, name)),
+        all => all.len() == names.len() && all.iter().zip(names).all(|(part, name)| glob(part, name)),
     }
 }
 

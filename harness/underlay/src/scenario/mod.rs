@@ -26,8 +26,8 @@ use topology::Network;
 use topology::source::{Diagnostic, Diagnostics, Source, Spanned};
 
 pub use discover::{FOLDER, discover, scenario_id};
-pub(crate) use matrix::glob;
 pub use matrix::{MAX_CASES, ONLY};
+pub(crate) use matrix::{glob, is_named};
 pub use probes::MAX_PROBES;
 pub use resolve::{DEADLINE, MAX_CHECKS};
 pub(crate) use text::duration;

@@ -1,0 +1,77 @@
+//! Where verbs run cases whose results they go on with.
+
+use std::io;
+use std::sync::Arc;
+
+use super::Stop;
+use crate::case::Case;
+use crate::engine::netns::Netns;
+use crate::report::schema;
+use crate::runner::{self, Event, Interrupts, Reporter, RunFinished};
+use crate::verdict::CaseResult;
+
+/// A runtime inside of the sandbox.
+pub(super) struct Bench(tokio::runtime::Runtime);
+
+impl Bench {
+    /// Call it while the process has one thread.
+    pub(super) fn enter() -> Result<Self, Stop> {
+        lab::sandbox::enter()?;
+        Ok(Self(super::runtime()?))
+    }
+
+    /// Runs cases; what reports say of them is in the cases' order. Of an interrupted run some are missing.
+    pub(super) fn run(
+        &self,
+        cases: Vec<Arc<Case>>,
+        jobs: usize,
+        progress: Option<Box<dyn Reporter>>,
+    ) -> Result<(RunFinished, Vec<schema::Case>), Stop> {
+        self.keep(cases, jobs, progress, |result| schema::Case::from(&**result))
+    }
+
+    /// The same, with all the evidence: [`Self::run`]'s are smaller.
+    pub(super) fn evidence(
+        &self,
+        cases: Vec<Arc<Case>>,
+        jobs: usize,
+    ) -> Result<(RunFinished, Vec<Arc<CaseResult>>), Stop> {
+        self.keep(cases, jobs, None, Arc::clone)
+    }
+
+    fn keep<T>(
+        &self,
+        cases: Vec<Arc<Case>>,
+        jobs: usize,
+        progress: Option<Box<dyn Reporter>>,
+        what: fn(&Arc<CaseResult>) -> T,
+    ) -> Result<(RunFinished, Vec<T>), Stop> {
+        let mut results = Results { what, kept: cases.iter().map(|_| None).collect() };
+        let end = {
+            let mut reporters: Vec<Box<dyn Reporter + '_>> = vec![Box::new(&mut results)];
+            reporters.extend(progress.map(|progress| progress as Box<dyn Reporter + '_>));
+            self.0.block_on(async {
+                let mut interrupts =
+                    Interrupts::catch().map_err(|source| Stop::Harness { step: "catch signals", source })?;
+                let run = runner::run(cases, Arc::new(Netns), jobs, &mut reporters, interrupts.next());
+                Ok::<_, Stop>(run.await?)
+            })?
+        };
+        Ok((end, results.kept.into_iter().flatten().collect()))
+    }
+}
+
+/// Keeps something of each case's result in its place.
+struct Results<T> {
+    what: fn(&Arc<CaseResult>) -> T,
+    kept: Vec<Option<T>>,
+}
+
+impl<T> Reporter for &mut Results<T> {
+    fn event(&mut self, event: &Event) -> io::Result<()> {
+        if let Event::CaseFinished { index, result } = event {
+            self.kept[*index] = Some((self.what)(result));
+        }
+        Ok(())
+    }
+}
