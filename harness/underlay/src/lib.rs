@@ -4,6 +4,7 @@ pub mod bisect;
 pub mod case;
 pub mod command;
 pub mod compare;
+pub mod component;
 pub mod engine;
 pub mod exit;
 pub mod nat;

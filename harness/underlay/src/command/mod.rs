@@ -2,6 +2,7 @@
 
 mod bench;
 mod bisect;
+mod cache;
 mod check;
 mod compare;
 mod doctor;
@@ -65,6 +66,7 @@ enum Command {
     Report(report::Args),
     Graph(graph::Args),
     Doctor(doctor::Args),
+    Cache(cache::Args),
     Schema(schema::Args),
 }
 
@@ -85,6 +87,9 @@ enum Stop {
     /// The host can't.
     #[error(transparent)]
     Host(#[from] lab::Missing),
+    /// A real component is not to be had, or is none.
+    #[error(transparent)]
+    Component(#[from] image::Error),
     /// Nobody reads what is written, or it can't be.
     #[error("write the output")]
     Output(#[source] io::Error),
@@ -107,6 +112,8 @@ impl Stop {
         match self {
             Self::Files(_) | Self::Usage { .. } => exit::USAGE,
             Self::Host(_) => exit::HOST,
+            Self::Component(error) if error.is_missing() => exit::HOST,
+            Self::Component(_) => exit::USAGE,
             Self::Output(source) if source.kind() == io::ErrorKind::BrokenPipe => exit::UNREAD,
             Self::Output(_) | Self::Harness { .. } => exit::HARNESS,
         }
@@ -126,6 +133,7 @@ impl Stop {
             // `underlay … | head` is nothing to complain about.
             Self::Output(source) if source.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             Self::Host(missing) => writeln!(err, "{error} {missing}"),
+            Self::Component(wrong) => writeln!(err, "{error} {wrong}\n  help: {}", wrong.remedy()),
             Self::Output(source) | Self::Harness { source, .. } => {
                 let help = lab::limits::hint(source).map(|help| format!("\n  help: {help}")).unwrap_or_default();
                 writeln!(err, "{error} {self}: {source}{help}")
@@ -165,6 +173,7 @@ pub fn main() -> u8 {
         Command::Report(args) => report::run(&args, color),
         Command::Graph(args) => graph::run(&args),
         Command::Doctor(args) => doctor::run(&args, color),
+        Command::Cache(args) => cache::run(&args),
         Command::Schema(args) => schema::run(&args),
     };
     done.unwrap_or_else(|stop| {
