@@ -63,7 +63,8 @@ fn assert_two_layers(root: &Path) {
 #[test]
 fn every_form_comes_to_the_same_tree() {
     let image = two_layers();
-    let forms: [(&str, fn(&Image, &Path) -> PathBuf); 3] = [
+    type Write = fn(&Image, &Path) -> PathBuf;
+    let forms: [(&str, Write); 3] = [
         ("a layout in a folder", Image::layout),
         ("a layout in an archive", Image::layout_archive),
         ("what docker save writes", Image::docker_archive),
