@@ -43,6 +43,41 @@ pub fn decide(version: &Version, config: &AgentConfig, node: &NodeInputs) -> Res
     .finish())
 }
 
+/// What a running agent makes of a change on its node. `before` is what it saw and decided last.
+///
+/// It watches links and addresses and chooses devices anew (pkg/datapath/linux/devices_controller.go, since 1.15); its
+/// node IP and its options it read at its start. It doesn't die of a direct routing device that is gone: that is asked
+/// only at the start (1.18, daemon/cmd/daemon.go).
+pub fn decide_again(
+    version: &Version,
+    config: &AgentConfig,
+    before: (&NodeInputs, &Decisions),
+    node: &NodeInputs,
+) -> Decisions {
+    let rules = Rules::of(version);
+    let (seen, decided) = before;
+    let selected = |link: &Link| decided.devices.iter().find(|device| device.name == link.name);
+    let old = Selection {
+        selected: seen.links.iter().filter_map(|link| Some((link.index, selected(link)?.reason.clone()))).collect(),
+        not_selected: decided.not_selected.clone(),
+    };
+    let selection = match rules.detection {
+        Detection::Table => devices::select_again(&rules, config, (&seen.links, &old), node),
+        // 1.14 looks once (enable-runtime-device-detection is off).
+        Detection::Routes => Selection {
+            selected: old.selected.into_iter().filter(|(index, _)| node.link(*index).is_some()).collect(),
+            not_selected: old.not_selected,
+        },
+    };
+    let k8s_ip = node_ip::from_kubernetes(node);
+    let selected = selection.links(node);
+    let direct_routing = direct_routing::decide(&rules, config, &selected, k8s_ip).ok().flatten();
+    let bpf_masquerade = decided.masquerade == Masquerade::Bpf;
+    let node_ip = decided.node_ip;
+    Assembly { version, rules: &rules, config, node, selection: &selection, direct_routing, bpf_masquerade, node_ip }
+        .finish()
+}
+
 /// Options the agent refuses before it looks at the node.
 pub(crate) fn check_options(version: &Version, config: &AgentConfig) -> Result<(), FatalError> {
     let written = config.kube_proxy_replacement.as_str();

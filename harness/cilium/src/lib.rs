@@ -32,6 +32,7 @@ pub mod model;
 pub mod mtu;
 pub mod node_address;
 pub mod node_ip;
+pub mod release;
 pub mod rules;
 pub mod tunnel;
 pub mod values;

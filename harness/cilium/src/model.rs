@@ -36,6 +36,21 @@ impl Model {
         }
     }
 
+    /// What an agent that runs makes of a change on its node. `before` is what it saw and decided last. The guide has no
+    /// rule for that: by its rules the agent decides as at its start, and where it would die nothing changes.
+    pub fn decide_again(
+        self,
+        version: &Version,
+        config: &AgentConfig,
+        before: (&NodeInputs, &Decisions),
+        node: &NodeInputs,
+    ) -> Decisions {
+        match self {
+            Self::Cilium => agent::decide_again(version, config, before, node),
+            Self::Guide => guide::decide_by_guide(version, config, node).unwrap_or_else(|_| before.1.clone()),
+        }
+    }
+
     /// `cilium` or `guide`.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -26,6 +26,11 @@ impl Values {
         &self.0
     }
 
+    /// The tree, taken out.
+    pub fn into_map(self) -> Map<String, Value> {
+        self.0
+    }
+
     /// Lays `later` over these values as Helm lays one values file over another: maps merge key by key, all else is
     /// replaced (helm, pkg/cli/values/options.go, `mergeMaps`). A null replaces too, which deletes.
     pub fn merge(&mut self, later: &Values) {

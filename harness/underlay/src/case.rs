@@ -246,6 +246,8 @@ pub enum Subject {
     DnsReady,
     /// How often CoreDNS replicas were restarted, all together.
     DnsRestarts,
+    /// What a step itself came to: what it waited for, what a stream lost. Only steps have it.
+    Step(String),
     /// What Helm says to the `--set` arguments and values: `accepted`, `refused`, or some of the words it refuses with.
     Helm,
 }

@@ -14,5 +14,6 @@ pub mod runner;
 pub mod scenario;
 pub mod shrink;
 pub mod step;
+pub mod timeline;
 pub mod verdict;
 pub mod words;

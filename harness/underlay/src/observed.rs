@@ -1,6 +1,7 @@
 //! What an engine found out about a case: evidence, no opinion.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::Duration;
 
 use probe::Evidence;
@@ -11,6 +12,8 @@ use probe::walk::Walk;
 use crate::case::Case;
 use crate::engine::live::Live;
 use crate::nat::NatEntry;
+use crate::step::Action;
+use crate::timeline::Timeline;
 use crate::verdict::Provenance;
 
 /// Everything one run of a case brought to light.
@@ -43,6 +46,8 @@ pub struct Observed {
     pub doubts: Vec<String>,
     /// How long each phase took, in order.
     pub phases: Vec<(&'static str, Duration)>,
+    /// What happened before all this, step by step.
+    pub timeline: Timeline,
 }
 
 impl Observed {
@@ -62,6 +67,7 @@ impl Observed {
             drops: Vec::new(),
             doubts: Vec::new(),
             phases: Vec::new(),
+            timeline: Timeline::default(),
         }
     }
 
@@ -92,6 +98,19 @@ pub enum Agent {
     Running(Box<cilium::Decisions>),
     /// It died of this at start.
     Fatal(String),
+    /// There is none: Cilium is not installed, or no longer.
+    Absent,
+}
+
+/// `running`, its last words, or `absent`.
+impl fmt::Display for Agent {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Running(_) => formatter.write_str("running"),
+            Self::Fatal(error) => formatter.write_str(error),
+            Self::Absent => formatter.write_str("absent"),
+        }
+    }
 }
 
 impl From<Result<cilium::Decisions, cilium::FatalError>> for Agent {
@@ -176,6 +195,12 @@ pub trait Engine: Send + Sync {
     /// Where Cilium's decisions come from on this engine.
     fn provenance(&self) -> Provenance {
         Provenance::Model
+    }
+
+    /// Why it can't take a step, if it can't: asked before anything is built.
+    fn refuses(&self, action: &Action) -> Option<String> {
+        let _ = action;
+        None
     }
 
     /// Runs a case from nothing to nothing.

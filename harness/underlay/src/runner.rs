@@ -11,6 +11,7 @@ use tokio::task::{Id, JoinSet};
 use crate::case::Case;
 use crate::exit;
 use crate::observed::{Engine, EngineError};
+use crate::step;
 use crate::verdict::{CaseResult, Summary, judge};
 
 /// Something that happened in a run.
@@ -208,7 +209,14 @@ pub async fn run(
 /// Runs one case and judges what came of it.
 pub async fn one(engine: &dyn Engine, case: Arc<Case>) -> CaseResult {
     let began = Instant::now();
-    let outcome = engine.run(&case).await;
+    let refused = step::flat(&case.steps).into_iter().find_map(|step| {
+        let what = format!("take the step `{}`: {}", step.action, engine.refuses(&step.action)?);
+        Some(EngineError::Unsupported { engine: engine.name(), what })
+    });
+    let outcome = match refused {
+        Some(refused) => Err(refused),
+        None => engine.run(&case).await,
+    };
     judge(case, engine.name(), engine.provenance(), began.elapsed(), outcome)
 }
 

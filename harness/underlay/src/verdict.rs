@@ -3,6 +3,8 @@
 //! A check whose evidence is missing or doubtful is inconclusive, never passed and never failed. Silence in particular
 //! needs an observer without gaps: where frames were lost, only an answer that came proves anything.
 
+mod steps;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,9 +18,11 @@ use serde_json::{Map, Value, json};
 use cilium::Decisions;
 use cilium::decisions::HostRouting;
 
-use crate::case::{Case, Expected, ExpectedOutcome, ExpectedProbe, NodeFact, ProbeKind, Subject};
+use crate::case::{Case, Check, Expected, ExpectedOutcome, ExpectedProbe, NodeFact, ProbeKind, Subject};
 use crate::observed::{Agent, EngineError, Observed, Trace};
 use crate::scenario::glob;
+
+pub use steps::StepResult;
 
 /// What a check, a probe or a whole case comes to. The worst of its parts is the whole's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -89,6 +93,8 @@ pub struct CaseResult {
     pub checks: Vec<CheckResult>,
     /// Each claim, in the file's order.
     pub claims: Vec<ClaimResult>,
+    /// What each step came to, in the order of the evidence's.
+    pub steps: Vec<StepResult>,
     /// The evidence.
     pub observed: Option<Observed>,
 }
@@ -188,6 +194,7 @@ pub fn judge(
         duration,
         checks: Vec::new(),
         claims: Vec::new(),
+        steps: Vec::new(),
         observed: None,
     };
     let observed = match outcome {
@@ -198,26 +205,8 @@ pub fn judge(
         Err(error @ EngineError::Unsupported { .. }) => return not_run(case, Verdict::Skip, error.to_string(), None),
         Err(error @ EngineError::Failed { .. }) => return not_run(case, Verdict::Error, error.to_string(), None),
     };
-    let checks: Vec<_> = case
-        .expectations
-        .iter()
-        .map(|check| {
-            let finding = compare(&case, &observed, &check.subject, &check.expected);
-            CheckResult {
-                subject: check.subject.clone(),
-                line: check.line,
-                expected: check.expected.to_value(),
-                measured: finding.measured,
-                verdict: match (finding.holds, provenance) {
-                    (Some(true), Provenance::Stub) => Verdict::Inconclusive,
-                    (Some(true), _) => Verdict::Pass,
-                    (Some(false), _) => Verdict::Fail,
-                    (None, _) => Verdict::Inconclusive,
-                },
-                message: finding.message,
-            }
-        })
-        .collect();
+    let checks = check(&case, &observed, &case.expectations, provenance);
+    let steps: Vec<_> = observed.timeline.steps.iter().map(|seen| steps::judge(&case, seen, provenance)).collect();
     let claims = case
         .claims
         .iter()
@@ -234,7 +223,8 @@ pub fn judge(
             }
         })
         .collect();
-    let verdict = checks.iter().map(|check| check.verdict).max().unwrap_or(Verdict::Pass);
+    let all = checks.iter().chain(steps.iter().flat_map(|step| &step.checks));
+    let verdict = all.map(|check| check.verdict).max().unwrap_or(Verdict::Pass);
     let reason = (!observed.doubts.is_empty()).then(|| observed.doubts.join("; "));
     CaseResult {
         case,
@@ -246,7 +236,33 @@ pub fn judge(
         duration,
         checks,
         claims,
+        steps,
         observed: Some(observed),
+    }
+}
+
+/// Holds what was seen against what must be.
+fn check(case: &Case, observed: &Observed, expectations: &[Check], provenance: Provenance) -> Vec<CheckResult> {
+    let one = |check: &Check| {
+        let finding = compare(case, observed, &check.subject, &check.expected);
+        CheckResult {
+            subject: check.subject.clone(),
+            line: check.line,
+            expected: check.expected.to_value(),
+            measured: finding.measured,
+            verdict: decided(finding.holds, provenance),
+            message: finding.message,
+        }
+    };
+    expectations.iter().map(one).collect()
+}
+
+/// The verdict on something that holds, doesn't, or can't be told.
+fn decided(holds: Option<bool>, provenance: Provenance) -> Verdict {
+    match (holds, provenance) {
+        (Some(true), Provenance::Stub) | (None, _) => Verdict::Inconclusive,
+        (Some(true), _) => Verdict::Pass,
+        (Some(false), _) => Verdict::Fail,
     }
 }
 
@@ -290,7 +306,7 @@ fn compare(case: &Case, observed: &Observed, subject: &Subject, expected: &Expec
             if let Err(reason) = &observed.helm {
                 return Finding::missing(not_installed(reason));
             }
-            if let Some(died) = died(observed) {
+            if let Some(died) = died(observed).filter(|_| observed.dns.replicas == 0) {
                 return Finding::missing(died);
             }
             let dns = &observed.dns;
@@ -304,17 +320,17 @@ fn compare(case: &Case, observed: &Observed, subject: &Subject, expected: &Expec
             })
         }
         // The scenario's reader gives a probe a probe's expectation and everything else a value.
-        (Subject::Probe(_), Expected::Value(_)) | (_, Expected::Probe(_)) => {
+        (Subject::Probe(_) | Subject::Step(_), Expected::Value(_)) | (_, Expected::Probe(_)) => {
             Finding::missing("the expectation doesn't fit what it is about")
         }
     }
 }
 
-/// Without every agent there is no cluster to probe.
+/// Without every agent there is no cluster to probe, unless they ended after it was there.
 fn died(observed: &Observed) -> Option<String> {
     observed.nodes.iter().find_map(|(node, agent)| match agent {
         Agent::Fatal(error) => Some(format!("the agent of {node} died: {error}")),
-        Agent::Running(_) => None,
+        Agent::Running(_) | Agent::Absent => None,
     })
 }
 
@@ -330,6 +346,20 @@ pub fn outcome_word(evidence: &Evidence) -> String {
         (Outcome::Reply, _) => "works".to_owned(),
         (Outcome::DnsFailure(failure), _) => failure.to_string(),
         (outcome, _) => outcome.kind().name().to_owned(),
+    }
+}
+
+/// Whether a probe came to this.
+pub fn comes_to(evidence: &Evidence, expected: ExpectedOutcome) -> bool {
+    let answered = || outcome_word(evidence) == "works";
+    let is = |kind| evidence.outcome.kind() == kind;
+    match expected {
+        ExpectedOutcome::Works => answered(),
+        ExpectedOutcome::Fails => !answered(),
+        ExpectedOutcome::Silence => is(OutcomeKind::Silence),
+        ExpectedOutcome::Refused => is(OutcomeKind::Refused),
+        ExpectedOutcome::Unreachable => is(OutcomeKind::Unreachable),
+        ExpectedOutcome::TooBig => is(OutcomeKind::TooBig),
     }
 }
 
@@ -352,14 +382,7 @@ fn compare_probe(case: &Case, observed: &Observed, id: &str, expected: &Expected
         };
     }
     let answered = word == "works";
-    let outcome_holds = match expected.outcome {
-        ExpectedOutcome::Works => answered,
-        ExpectedOutcome::Fails => !answered,
-        ExpectedOutcome::Silence => evidence.outcome.kind() == OutcomeKind::Silence,
-        ExpectedOutcome::Refused => evidence.outcome.kind() == OutcomeKind::Refused,
-        ExpectedOutcome::Unreachable => evidence.outcome.kind() == OutcomeKind::Unreachable,
-        ExpectedOutcome::TooBig => evidence.outcome.kind() == OutcomeKind::TooBig,
-    };
+    let outcome_holds = comes_to(evidence, expected.outcome);
     let mut measured = word;
     let mut holds = Some(outcome_holds);
     let mut untold = None;
@@ -553,6 +576,11 @@ fn compare_node(observed: &Observed, node: &str, fact: NodeFact, expected: &Valu
         (Some(Agent::Fatal(error)), _) => {
             return Finding::missing(format!("the agent of {node} died: {error}"));
         }
+        (Some(Agent::Absent), _) if fact == NodeFact::Agent => {
+            let holds = expected.as_str() == Some("absent");
+            return Finding::of(json!("absent"), holds, || format!("there is no agent on {node}"));
+        }
+        (Some(Agent::Absent), _) => return Finding::missing(format!("there is no agent on {node}")),
         (None, Err(reason)) => return Finding::missing(not_installed(reason)),
         (None, Ok(())) => return Finding::missing(format!("no agent was seen on {node}")),
     };

@@ -106,7 +106,7 @@ impl Subject {
     /// Its key in a scenario file, without the node: the name of its column.
     pub fn id(&self) -> &str {
         match self {
-            Self::Probe(id) => id,
+            Self::Probe(id) | Self::Step(id) => id,
             Self::Node { fact, .. } => fact.name(),
             Self::Nat { .. } => "nat",
             Self::DnsReady => "dns-ready",

@@ -128,7 +128,7 @@ fn cells(case: &Case, observed: &Observed, names: &Renaming) -> Cells {
     for (node, agent) in &observed.nodes {
         let node = names.name_was(node);
         match agent {
-            Agent::Fatal(reason) => drop(cells.insert(format!("{node} agent"), reason.clone())),
+            Agent::Fatal(_) | Agent::Absent => drop(cells.insert(format!("{node} agent"), agent.to_string())),
             Agent::Running(decisions) => {
                 for (fact, value) in facts(decisions, names) {
                     cells.insert(format!("{node} {fact}"), value);

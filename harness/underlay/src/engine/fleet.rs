@@ -28,7 +28,7 @@ pub trait Fleet: Send + Sync + Sized {
     const ENGINE: &'static str;
 
     /// What it takes beside the case.
-    type Setup: Sync;
+    type Setup: Clone + Send + Sync + 'static;
 
     /// Starts the agents on the lab's nodes and waits until each runs or has died.
     ///
@@ -64,7 +64,7 @@ pub trait Fleet: Send + Sync + Sized {
     /// The kernel's answer, or an agent's.
     fn load(&mut self, services: &[Service]) -> impl Future<Output = Result<(), EngineError>> + Send;
 
-    /// The nodes' links changed: the agents take notice. `running` is what they run with.
+    /// The nodes' links, addresses or routes changed: agents that run take notice. `running` is what they run with.
     ///
     /// # Errors
     /// The kernel's answer, or an agent's.
@@ -79,6 +79,12 @@ pub trait Fleet: Send + Sync + Sized {
         running: &Case,
         installed: &Installed,
     ) -> impl Future<Output = Result<(), EngineError>> + Send;
+
+    /// Every agent ends, and no other takes its place. What it put into the kernel stays.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    fn end(&mut self) -> impl Future<Output = Result<(), EngineError>> + Send;
 
     /// Each cluster node's NAT table, in the topology's order.
     ///

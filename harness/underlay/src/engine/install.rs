@@ -10,6 +10,8 @@ use crate::case::Case;
 pub struct Installed {
     /// The agents' options.
     pub config: AgentConfig,
+    /// The values, `--set` arguments included.
+    pub values: Values,
     /// Values that are known to the chart and mean nothing to the model.
     pub not_modelled: Vec<String>,
     /// Values the chart doesn't know, with a suggestion where one is near.
@@ -26,6 +28,7 @@ pub fn install(case: &Case) -> Result<Installed, String> {
     let config = AgentConfig::from_values(&case.version, &values).map_err(|error| error.to_string())?;
     Ok(Installed {
         config,
+        values,
         not_modelled: sorted.not_modelled,
         unknown: sorted.unknown.iter().map(ToString::to_string).collect(),
     })

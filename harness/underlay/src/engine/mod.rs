@@ -1,7 +1,7 @@
 //! Engines: who puts a cluster on the network.
 //!
 //! What they have in common is here: [`up`] is a case while it is up, [`run`] takes it from nothing to nothing,
-//! [`cluster`] is pods and what runs in them, [`steps`] what happens to it, [`send`] probes it, and [`trace`] says what
+//! [`cluster`] is pods and what runs in them, [`story`] and [`steps`] what happens to it, [`send`] probes it, and [`trace`] says what
 //! became of the packets. Each engine, a folder, is a [`fleet::Fleet`]: the agents, and what they make of packets.
 
 mod cluster;
@@ -16,6 +16,7 @@ mod run;
 mod send;
 mod services;
 mod steps;
+mod story;
 mod trace;
 mod up;
 mod workload;

@@ -7,11 +7,10 @@ use probe::capture::Capture;
 
 use super::fleet::Fleet;
 use super::lag::LagMeter;
-use super::send::Field;
-use super::trace;
 use super::up::Up;
 use crate::case::Case;
 use crate::observed::{EngineError, Observed};
+use crate::timeline::{self, Timeline};
 
 /// Whether packets are watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,43 +51,29 @@ pub async fn run<F: Fleet>(setup: &F::Setup, case: &Case, watch: Watch) -> Resul
         Ok(up) => up,
         Err(refusal) => return Ok(Observed::of(Err(refusal))),
     };
-    if up.cluster.is_some() {
-        for step in &case.steps {
-            up.take(&step.action).await?;
-        }
-        if !case.steps.is_empty() {
-            up.settle().await?;
-            phases.end("steps");
-        }
+    let mut timeline = Timeline::default();
+    if !case.steps.is_empty() {
+        timeline = timeline::play(&case.steps, &case.probes, &mut up).await?;
+        up.settle().await?;
+        phases.end("steps");
     }
-    let Up { lab, capture, witness, story, cluster, mut observed } = up;
-    if let Some(cluster) = &cluster {
-        let case = story.current();
-        let field = Field { case, lab: &lab, cluster, capture: &capture, watch: &witness };
-        let probes = case.probes.iter().map(|spec| {
-            let field = &field;
-            async move {
-                let (from, evidence) = field.send(spec).await?;
-                Ok::<_, EngineError>((spec.id.clone(), from, evidence))
-            }
-        });
-        let probes = futures::future::try_join_all(probes).await?;
-        for (replica, failure) in cluster.dns_failures() {
-            observed.dns.upstream_failures.insert(replica, failure);
-        }
-        phases.end("probes");
-        if watch == Watch::On {
-            observed.traces = trace::traces(case, &capture, &probes);
-        }
-        observed.probes = probes.into_iter().map(|(id, _, evidence)| (id, evidence)).collect();
-        phases.end("walks");
-        observed.nat = cluster.fleet.nat().await?;
-        observed.nodes = cluster.fleet.agents().await?;
-    }
+    let seen = up.look(&case.probes).await?;
+    phases.end("probes");
+    let Up { lab, capture, observed: known, .. } = up;
+    let mut observed = Observed {
+        values_not_modelled: known.values_not_modelled,
+        values_unknown: known.values_unknown,
+        overlay_paths: known.overlay_paths,
+        ..seen
+    };
     observed.drops = drops(&lab)?;
     observed.doubts = doubts(&capture);
     observed.doubts.extend(lag.doubt(case.deadline));
     observed.capture = capture.statistics();
+    for found in timeline.steps.iter_mut().filter_map(|seen| seen.found.as_mut()) {
+        found.doubts.clone_from(&observed.doubts);
+    }
+    observed.timeline = timeline;
     phases.end("collect");
     observed.phases = phases.done;
     Ok(observed)

@@ -141,13 +141,20 @@ impl<F: Fleet> Field<'_, F> {
         })
     }
 
+    /// A probe that is ready to be sent, from where, and how long its answer may take.
+    ///
+    /// # Errors
+    /// It can't be sent: this engine has no such place.
+    pub fn prepare(&self, spec: &ProbeSpec) -> Result<(Probe, Namespace, Duration), EngineError> {
+        Ok((self.probe(spec)?, self.namespace(&spec.from)?, spec.deadline.unwrap_or(self.case.deadline)))
+    }
+
     /// Sends a probe and waits for its evidence; returns the name of the namespace it was sent from with it.
     ///
     /// # Errors
     /// It can't be sent: this engine has no such place.
     pub async fn send(&self, spec: &ProbeSpec) -> Result<(String, Evidence), EngineError> {
-        let (probe, from) = (self.probe(spec)?, self.namespace(&spec.from)?);
-        let deadline = spec.deadline.unwrap_or(self.case.deadline);
+        let (probe, from, deadline) = self.prepare(spec)?;
         let mut evidence = probe::run(&probe, &from, deadline, self.watch).await;
         self.await_rule(&evidence).await;
         if evidence.source_seen.is_none() && matches!(probe, Probe::Icmp { .. }) {

@@ -1,114 +1,107 @@
-//! What happens after installation: links, overlay, upgrades, restarts; and what running agents make of it.
-//!
-//! Agents watch links and addresses and decide anew when they change. Values and the node IP they read once, at their
-//! start (Cilium 1.18, daemon/cmd/local_node_sync.go; the chart's `rollOutCiliumPods` is off): until they are restarted
-//! they go on with those.
+//! Each step: what it does to the network or the cluster, and who reacts.
 
-use cilium::values::Values;
-use lab::Lab;
-use probe::deathwatch::Deathwatch;
-
-use super::cluster::Cluster;
 use super::fleet::Fleet;
-use super::install;
-use crate::case::Case;
-use crate::observed::{DnsState, EngineError};
+use super::up::Up;
+use crate::case::ProbeSpec;
+use crate::observed::{Agent, EngineError, Observed};
 use crate::step::Action;
+use crate::timeline::{Caller, Stage};
 
-/// A cluster in the course of time: what its agents run with, and what they would find if they started now.
-pub struct Story {
-    /// What the agents read at their start: version, values, node IPs.
-    running: Case,
-    /// What the API server and the ConfigMap say.
-    current: Case,
+/// Why no engine takes a step yet, if none does.
+pub fn refuses(action: &Action) -> Option<String> {
+    match action {
+        Action::LinkDelete(_)
+        | Action::DeviceAppears(_)
+        | Action::AddressAdd { .. }
+        | Action::AddressRemove { .. }
+        | Action::RouteAdd(_)
+        | Action::RouteRemove(_)
+        | Action::OverlayUp { .. }
+        | Action::OverlayRoam { .. }
+        | Action::Block(_)
+        | Action::Unblock { .. }
+        | Action::Impair { .. }
+        | Action::Repair(_) => Some("not built yet".to_owned()),
+        _ => None,
+    }
 }
 
-impl Story {
-    /// It begins with the case as installed.
-    pub fn begin(case: &Case) -> Self {
-        Self { running: case.clone(), current: case.clone() }
-    }
-
-    /// The case as the API server has it by now: what a probe to a node's InternalIP goes by.
-    pub fn current(&self) -> &Case {
-        &self.current
-    }
-
-    /// Takes a step and lets the agents react.
-    ///
-    /// # Errors
-    /// The kernel's answer, or Helm's refusal of an upgrade.
-    pub async fn take<F: Fleet>(
-        &mut self,
-        action: &Action,
-        lab: &mut Lab,
-        cluster: &mut Cluster<F>,
-    ) -> Result<(), EngineError> {
+impl<F: Fleet> Stage for Up<F> {
+    async fn act(&mut self, action: &Action) -> Result<Option<String>, EngineError> {
         match action {
-            Action::OverlayDown { node } => {
-                if let Some(overlay) = &mut lab.overlay {
-                    overlay.leave(node).await?;
+            Action::Install(chart) => {
+                let refused = self.story.install(chart);
+                if refused.is_none() {
+                    self.start_agents().await?;
                 }
-                cluster.fleet.react(&self.running).await
+                return Ok(refused);
             }
-            Action::LinkDown { node, interface } => {
-                if let Some(node) = lab.node(node) {
-                    node.namespace.netlink()?.link_down(interface)?;
+            Action::Uninstall => {
+                if let Some(cluster) = &mut self.cluster {
+                    cluster.fleet.end().await?;
                 }
-                cluster.fleet.react(&self.running).await
+                self.observed.nodes.iter_mut().for_each(|(_, agent)| *agent = Agent::Absent);
             }
-            Action::LinkUp { node, interface } => {
-                if let Some(node) = lab.node(node)
-                    && let Some(nic) = node.config.nic(interface)
+            Action::Upgrade { chart, keep } => {
+                let refused = self.story.release(chart, |release, given| release.upgrade(given, *keep));
+                if refused.is_none() && self.story.current().version != self.story.running().version {
+                    self.start_agents().await?;
+                }
+                return Ok(refused);
+            }
+            Action::RestartAgents => self.start_agents().await?,
+            Action::RestartCoreDns => {
+                if let Some(cluster) = &mut self.cluster {
+                    cluster.restart_dns(self.story.running()).await?;
+                }
+            }
+            // It registers the Node with the address it has; pods go on, and agents don't look again.
+            Action::RestartKubelet => {}
+            Action::NodeIp { node, address } => {
+                self.story.change().cluster.node_ips.insert(node.clone(), *address);
+            }
+            Action::LinkDown(link) => {
+                if let Some(node) = self.lab.node(&link.node) {
+                    node.namespace.netlink()?.link_down(&link.interface)?;
+                }
+                self.react().await?;
+            }
+            Action::LinkUp(link) => {
+                if let Some(node) = self.lab.node(&link.node)
+                    && let Some(nic) = node.config.nic(&link.interface)
                 {
                     node.link_up(nic)?;
                 }
-                cluster.fleet.react(&self.running).await
+                self.react().await?;
             }
-            Action::Upgrade { values, set, reuse_values, version } => {
-                if !reuse_values {
-                    (self.current.values, self.current.set) = (serde_json::Map::new(), Vec::new());
+            Action::OverlayDown { node } => {
+                if let Some(overlay) = &mut self.lab.overlay {
+                    overlay.leave(node).await?;
                 }
-                let mut merged = Values::from(std::mem::take(&mut self.current.values));
-                merged.merge(&Values::from(values.clone()));
-                self.current.values = merged.as_map().clone();
-                self.current.set.extend(set.iter().cloned());
-                let rolls = version.as_ref().is_some_and(|version| *version != self.current.version);
-                if let Some(version) = version {
-                    self.current.version = version.clone();
-                }
-                install::install(&self.current).map_err(|refusal| refused(action, refusal))?;
-                if rolls { self.restart(cluster, action).await } else { Ok(()) }
+                self.react().await?;
             }
-            Action::RestartAgents => self.restart(cluster, action).await,
-            Action::RestartCoreDns => cluster.restart_dns(&self.running).await,
-            Action::NodeIp { node, address } => {
-                self.current.cluster.node_ips.insert(node.clone(), *address);
-                Ok(())
+            other => {
+                return Err(EngineError::Unsupported { engine: F::ENGINE, what: format!("take the step `{other}`") });
             }
         }
+        Ok(None)
     }
 
-    /// Gives CoreDNS replicas that aren't ready another chance, now that things have changed.
-    ///
-    /// # Errors
-    /// The kernel's answer.
-    pub async fn settle<F: Fleet>(
-        &self,
-        lab: &Lab,
-        cluster: &mut Cluster<F>,
-        watch: &dyn Deathwatch,
-    ) -> Result<DnsState, EngineError> {
-        cluster.await_dns(&self.running, lab, watch, self.running.deadline).await
+    async fn agents(&mut self) -> Result<Vec<(String, Agent)>, EngineError> {
+        Up::agents(self).await
     }
 
-    async fn restart<F: Fleet>(&mut self, cluster: &mut Cluster<F>, action: &Action) -> Result<(), EngineError> {
-        self.running = self.current.clone();
-        let installed = install::install(&self.running).map_err(|refusal| refused(action, refusal))?;
-        cluster.fleet.restart(&self.running, &installed).await
+    async fn look(&mut self, probes: &[ProbeSpec]) -> Result<Observed, EngineError> {
+        self.settle().await?;
+        Up::look(self, probes).await
     }
-}
 
-fn refused(action: &Action, refusal: String) -> EngineError {
-    EngineError::Failed { step: action.to_string(), reason: format!("Helm refuses the values: {refusal}") }
+    fn caller(&mut self, probe: &ProbeSpec) -> Result<Caller, EngineError> {
+        self.sender(probe)
+    }
+
+    fn met(&mut self, from: &str, to: &str) -> Result<bool, EngineError> {
+        let _ = (from, to);
+        Ok(false)
+    }
 }

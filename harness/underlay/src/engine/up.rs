@@ -14,20 +14,24 @@ use super::install;
 use super::live::Live;
 use super::run::{Phases, Watch, drops, overlay_paths};
 use super::send::{self, Field};
-use super::steps::Story;
+use super::story::Story;
 use super::trace;
 use crate::case::{Case, Place, ProbeSpec};
 use crate::observed::{Agent, EngineError, Observed, Trace};
-use crate::step::Action;
+use crate::step::{self, Action};
+use crate::timeline::{self, Caller, Stage};
 
 /// A case that is up.
-pub struct Up<F> {
-    /// What the cluster goes through.
+pub struct Up<F: Fleet> {
+    setup: F::Setup,
+    watch: Watch,
+    /// What the agents run with.
     pub story: Story,
-    /// None where an agent died at its start.
+    /// None until every agent has run: without its agent a node has no pods, and half a cluster would only measure its
+    /// other half.
     pub cluster: Option<Cluster<F>>,
     /// Who sees packets die.
-    pub witness: Witness,
+    pub witness: Arc<Witness>,
     /// Who sees packets.
     pub capture: Capture,
     /// The network.
@@ -37,7 +41,8 @@ pub struct Up<F> {
 }
 
 impl<F: Fleet> Up<F> {
-    /// Builds the network and puts the cluster on it. Helm's refusal is an outcome, not an error.
+    /// Builds the network, and puts the cluster on it unless a step is to do that. Helm's refusal is an outcome, not an
+    /// error.
     ///
     /// # Errors
     /// What the host lacks, or the kernel's answer.
@@ -57,52 +62,127 @@ impl<F: Fleet> Up<F> {
         let options = Options { off: watch == Watch::Off, ..Options::default() };
         let capture = Capture::with(&lab.namespaces(), options)
             .map_err(|error| EngineError::failed("start the capture", &error))?;
-        let witness = Witness::new(&capture, &lab.drops);
+        let witness = Arc::new(Witness::new(&capture, &lab.drops));
         phases.end("capture");
 
-        let fleet = F::start(setup, case, &installed, &lab).await?;
+        let absent = case.network.cluster_nodes().map(|node| (node.name.clone(), Agent::Absent));
         let observed = Observed {
-            values_not_modelled: installed.not_modelled,
-            values_unknown: installed.unknown,
-            nodes: fleet.agents().await?,
+            values_not_modelled: installed.not_modelled.clone(),
+            values_unknown: installed.unknown.clone(),
+            nodes: absent.collect(),
             overlay_paths: overlay_paths(case, &lab)?,
             ..Observed::of(Ok(()))
         };
-        phases.end("agents");
-
-        // Without its agent a node has no pods; half a cluster would only measure its other half.
-        let whole = observed.nodes.iter().all(|(_, agent)| matches!(agent, Agent::Running(_)));
-        let mut up = Self { story: Story::begin(case), cluster: None, witness, capture, lab, observed };
-        if whole {
-            let mut cluster = Cluster::start(case, &up.lab, fleet, &up.capture).await?;
+        let story = Story::begin(case, &installed);
+        let mut up = Self { setup: setup.clone(), watch, story, cluster: None, witness, capture, lab, observed };
+        if step::installed_at_start(&case.steps) {
+            up.start_agents().await?;
             phases.end("cluster");
-            up.observed.dns = cluster.await_dns(case, &up.lab, &up.witness, case.deadline).await?;
+            up.settle().await?;
             phases.end("dns ready");
-            up.cluster = Some(cluster);
         }
         Ok(Ok(up))
     }
 
-    /// Takes a step, if there is a cluster that it could happen to, and lets the agents react.
+    /// Every agent starts, with what is current by now; the first time they all run, the cluster comes with them.
     ///
     /// # Errors
-    /// As [`Story::take`].
-    pub async fn take(&mut self, action: &Action) -> Result<(), EngineError> {
+    /// The kernel's answer, or an agent's. An agent's death is none.
+    pub(super) async fn start_agents(&mut self) -> Result<(), EngineError> {
+        let refused = |reason| EngineError::Failed { step: "start the agents".to_owned(), reason };
+        let installed = self.story.start().map_err(refused)?;
+        let running = self.story.running();
         match &mut self.cluster {
-            Some(cluster) => self.story.take(action, &mut self.lab, cluster).await,
-            None => Err(no_cluster()),
+            Some(cluster) => cluster.fleet.restart(running, &installed).await?,
+            None => {
+                let fleet = F::start(&self.setup, running, &installed, &self.lab).await?;
+                self.observed.nodes = fleet.agents().await?;
+                if self.observed.nodes.iter().all(|(_, agent)| matches!(agent, Agent::Running(_))) {
+                    self.cluster = Some(Cluster::start(running, &self.lab, fleet, &self.capture).await?);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The network has changed: agents that run take notice.
+    ///
+    /// # Errors
+    /// The kernel's answer, or an agent's.
+    pub(super) async fn react(&mut self) -> Result<(), EngineError> {
+        match &mut self.cluster {
+            Some(cluster) => cluster.fleet.react(self.story.running()).await,
+            None => Ok(()),
         }
     }
 
-    /// Gives CoreDNS replicas that aren't ready another chance, now that things have changed.
+    /// Each cluster node's agent by now.
+    ///
+    /// # Errors
+    /// An agent that runs doesn't answer.
+    pub async fn agents(&mut self) -> Result<Vec<(String, Agent)>, EngineError> {
+        if let Some(cluster) = &self.cluster {
+            self.observed.nodes = cluster.fleet.agents().await?;
+        }
+        Ok(self.observed.nodes.clone())
+    }
+
+    /// Gives CoreDNS replicas that aren't ready another chance, now that things may have changed.
     ///
     /// # Errors
     /// The kernel's answer.
     pub async fn settle(&mut self) -> Result<(), EngineError> {
         if let Some(cluster) = &mut self.cluster {
-            self.observed.dns = self.story.settle(&self.lab, cluster, &self.witness).await?;
+            let running = self.story.running();
+            self.observed.dns = cluster.await_dns(running, &self.lab, &*self.witness, running.deadline).await?;
         }
         Ok(())
+    }
+
+    /// Sends these probes, all at once. What there is to be seen then comes back; nothing is sent while there is no
+    /// cluster.
+    ///
+    /// # Errors
+    /// A probe can't be sent on this engine, or the kernel's answer.
+    pub async fn look(&mut self, probes: &[ProbeSpec]) -> Result<Observed, EngineError> {
+        let nodes = self.agents().await?;
+        let mut observed =
+            Observed { nodes, dns: self.observed.dns.clone(), ..Observed::of(self.story.helm().clone()) };
+        let Some(cluster) = &self.cluster else { return Ok(observed) };
+        let field = self.field()?;
+        let probes = probes.iter().map(|spec| {
+            let field = &field;
+            async move {
+                let (from, evidence) = field.send(spec).await?;
+                Ok::<_, EngineError>((spec.id.clone(), from, evidence))
+            }
+        });
+        let probes = futures::future::try_join_all(probes).await?;
+        observed.dns.upstream_failures.extend(cluster.dns_failures());
+        if self.watch == Watch::On {
+            observed.traces = trace::traces(self.story.current(), &self.capture, &probes);
+        }
+        observed.probes = probes.into_iter().map(|(id, _, evidence)| (id, evidence)).collect();
+        observed.nat = cluster.fleet.nat().await?;
+        Ok(observed)
+    }
+
+    /// Something that sends a probe once each time it is called, and leaves nothing in the capture.
+    ///
+    /// # Errors
+    /// It can't be sent on this engine.
+    pub(super) fn sender(&self, spec: &ProbeSpec) -> Result<Caller, EngineError> {
+        let (probe, from, deadline) = self.field()?.prepare(spec)?;
+        let shared = Arc::new((probe, from, self.capture.clone(), Arc::clone(&self.witness)));
+        Ok(Arc::new(move || {
+            let shared = Arc::clone(&shared);
+            Box::pin(async move {
+                let (probe, from, capture, witness) = &*shared;
+                let evidence = probe::run(probe, from, deadline, &**witness).await;
+                evidence.marks.iter().for_each(|mark| capture.forget(mark));
+                evidence
+            })
+        }))
     }
 
     fn field(&self) -> Result<Field<'_, F>, EngineError> {
@@ -111,7 +191,7 @@ impl<F: Fleet> Up<F> {
             lab: &self.lab,
             cluster: self.cluster.as_ref().ok_or_else(no_cluster)?,
             capture: &self.capture,
-            watch: &self.witness,
+            watch: &*self.witness,
         })
     }
 }
@@ -119,20 +199,14 @@ impl<F: Fleet> Up<F> {
 /// Brings a case up, through all of its steps.
 ///
 /// # Errors
-/// As [`Up::start`] and [`Up::take`]; Helm's refusal.
+/// As [`Up::start`] and [`timeline::play`]; Helm's refusal.
 pub async fn up<F: Fleet + 'static>(setup: &F::Setup, case: &Case) -> Result<Box<dyn Live>, EngineError> {
     let mut up = match Up::<F>::start(setup, case, Watch::On, &mut Phases::begin()).await? {
         Ok(up) => up,
         Err(reason) => return Err(EngineError::Failed { step: "helm install".to_owned(), reason }),
     };
-    if up.cluster.is_some() {
-        for step in &case.steps {
-            up.take(&step.action).await?;
-        }
-        if !case.steps.is_empty() {
-            up.settle().await?;
-        }
-    }
+    timeline::play(&case.steps, &case.probes, &mut up).await?;
+    up.settle().await?;
     Ok(Box::new(up))
 }
 
@@ -179,7 +253,9 @@ impl<F: Fleet> Live for Up<F> {
 
     fn take<'a>(&'a mut self, action: &'a Action) -> BoxFuture<'a, Result<(), EngineError>> {
         Box::pin(async move {
-            Self::take(self, action).await?;
+            if let Some(refused) = self.act(action).await? {
+                return Err(EngineError::Failed { step: action.to_string(), reason: refused });
+            }
             self.settle().await
         })
     }

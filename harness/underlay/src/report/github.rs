@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::collect::Collector;
 use super::markdown;
 use super::schema::{Case, Host, Report};
-use super::table::{about, shown_whole};
+use super::table::{about_in, shown_whole};
 use crate::runner::{Event, Reporter};
 use crate::verdict::Verdict;
 
@@ -75,16 +75,16 @@ pub fn annotations(report: &Report, root: &Root) -> String {
     let wrong = |case: &&Case| !matches!(case.verdict, Verdict::Pass | Verdict::Skip);
     for case in report.cases.iter().filter(wrong) {
         let file = root.place(&case.file);
-        let unmet: Vec<_> = case.checks.iter().filter(|check| check.verdict != Verdict::Pass).collect();
+        let unmet: Vec<_> = case.unmet().collect();
         if unmet.is_empty() {
             let reason = case.reason.as_deref().unwrap_or("no reason given");
             all.push(command(&file, None, &format!("{} {}", case.verdict, case.id()), reason));
         }
-        for check in unmet {
-            let about = about(&check.id, check.node.as_deref());
+        for (step, check) in unmet {
+            let about = about_in(step, check);
             let (expected, measured) = (shown_whole(&check.expected), shown_whole(&check.measured));
             let mut message = format!("{about}: expected {expected}, measured {measured}");
-            let walk = case.probe(&check.id).filter(|_| check.node.is_none()).and_then(|probe| probe.walk.as_ref());
+            let walk = case.probe_of(step, check).and_then(|probe| probe.walk.as_ref());
             match walk.map(|walk| walk.last_end()) {
                 Some(end) => {
                     let detail = if end.detail.is_empty() { String::new() } else { format!(": {}", end.detail) };

@@ -8,9 +8,10 @@ use indexmap::IndexMap;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::picture::svg::{self, Gallery};
+use super::schema::steps::Step;
 use super::schema::walk::{Change, Hop, Walk};
 use super::schema::{Case, Check, Claim, Node, Probe, Report};
-use super::table::{self, Look, RUNNING, about, conditions, groups, shown, shown_whole, subjects};
+use super::table::{self, Look, RUNNING, about, about_in, conditions, groups, shown, shown_whole, subjects};
 use crate::verdict::Verdict;
 
 /// The page's style.
@@ -275,7 +276,7 @@ fn claims(cases: &[&Case]) -> Markup {
 
 fn details(number: usize, case: &Case, back: &str, gallery: &mut Gallery) -> Markup {
     let id = format!("c{number}");
-    let wrong: Vec<&Check> = case.checks.iter().filter(|check| check.verdict != Verdict::Pass).collect();
+    let wrong: Vec<_> = case.unmet().collect();
     let open = !matches!(case.verdict, Verdict::Pass | Verdict::Skip);
     let class = format!("case {}{}", class(case.verdict), if open { " open" } else { "" });
     html! {
@@ -285,7 +286,7 @@ fn details(number: usize, case: &Case, back: &str, gallery: &mut Gallery) -> Mar
             @if let Some(reason) = &case.reason { p class=(if open { "bad" } else { "doubt" }) { (reason) } }
             @if !wrong.is_empty() {
                 ul class="plain" {
-                    @for check in &wrong { li { (unmet(case, check)) } }
+                    @for (step, check) in &wrong { li { (unmet(case, *step, check)) } }
                 }
             }
             @for (index, probe) in case.probes.iter().enumerate() {
@@ -304,9 +305,9 @@ fn details(number: usize, case: &Case, back: &str, gallery: &mut Gallery) -> Mar
     }
 }
 
-fn unmet(case: &Case, check: &Check) -> Markup {
+fn unmet(case: &Case, step: Option<&Step>, check: &Check) -> Markup {
     html! {
-        strong { (about(&check.id, check.node.as_deref())) } ": expected " strong { (shown_whole(&check.expected)) }
+        strong { (about_in(step, check)) } ": expected " strong { (shown_whole(&check.expected)) }
         ", measured " strong class=(if check.verdict == Verdict::Fail { "bad" } else { "doubt" }) {
             (shown_whole(&check.measured))
         }

@@ -12,7 +12,7 @@ use super::collect::Collector;
 use super::paint::Paint;
 use super::schema::{Case, Claim, Host, Report};
 pub use super::table::shown;
-use super::table::{self, Look, RUNNING, about, groups, shown_whole, subjects};
+use super::table::{self, Look, RUNNING, about, about_in, groups, shown_whole, subjects};
 use crate::runner::{Event, Reporter};
 use crate::verdict::Verdict;
 
@@ -378,8 +378,8 @@ pub fn failure(case: &Case, paint: Paint) -> String {
     if let Some(reason) = &case.reason {
         let _ = writeln!(out, "  {reason}");
     }
-    for check in case.checks.iter().filter(|check| check.verdict != Verdict::Pass) {
-        let about = about(&check.id, check.node.as_deref());
+    for (step, check) in case.unmet() {
+        let about = about_in(step, check);
         let place = paint.faint(&format!("{}:{}", case.file, check.line));
         let _ = writeln!(out, "  {}  {place}", paint.strong(&about));
         let _ = writeln!(out, "    expected  {}", shown_whole(&check.expected));
@@ -388,7 +388,7 @@ pub fn failure(case: &Case, paint: Paint) -> String {
             _ => shown_whole(&check.measured),
         };
         let _ = writeln!(out, "    measured  {measured}");
-        let probe = case.probe(&check.id).filter(|_| check.node.is_none());
+        let probe = case.probe_of(step, check);
         if let Some(probe) = probe {
             let _ = writeln!(out, "    probe     {} {} → {}", probe.kind, probe.from, probe.to);
         }

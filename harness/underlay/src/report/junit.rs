@@ -12,7 +12,7 @@ use quick_junit::{NonSuccessKind, Property, Report as Document, TestCase, TestCa
 use super::human;
 use super::paint::Paint;
 use super::schema::{Case, Host, Report};
-use super::table::{about, groups, shown_whole};
+use super::table::{about, about_in, groups, shown_whole};
 use crate::verdict::{Provenance, Verdict};
 
 /// The whole document.
@@ -64,8 +64,9 @@ fn test(case: &Case) -> TestCase {
     }
     let mut test = TestCase::new(text(&case.variant), status);
     test.set_classname(text(&case.scenario)).set_time(Duration::from_millis(case.duration_ms));
-    if !case.checks.is_empty() {
-        test.set_assertions(case.checks.len());
+    let assertions = case.checks.len() + case.steps.iter().map(|step| step.checks.len()).sum::<usize>();
+    if assertions > 0 {
+        test.set_assertions(assertions);
     }
     let claims = claims(case);
     if !claims.is_empty() {
@@ -76,11 +77,11 @@ fn test(case: &Case) -> TestCase {
 
 /// The first thing that is wrong, in a line.
 pub(super) fn headline(case: &Case) -> String {
-    let wrong: Vec<_> = case.checks.iter().filter(|check| check.verdict == case.verdict).collect();
+    let wrong: Vec<_> = case.unmet().filter(|(_, check)| check.verdict == case.verdict).collect();
     match (wrong.as_slice(), &case.reason) {
-        ([first, rest @ ..], _) => {
+        ([(step, first), rest @ ..], _) => {
             let more = if rest.is_empty() { String::new() } else { format!(" (and {} more)", rest.len()) };
-            let about = about(&first.id, first.node.as_deref());
+            let about = about_in(*step, first);
             let (expected, measured) = (shown_whole(&first.expected), shown_whole(&first.measured));
             format!("{about}: expected {expected}, measured {measured}{more}")
         }

@@ -3,6 +3,7 @@
 //! Its keys only grow: a reader must skip what it doesn't know. A key that changes its meaning makes it
 //! `underlay.report/2`.
 
+pub mod steps;
 pub mod topology;
 pub mod walk;
 
@@ -14,11 +15,12 @@ use probe::evidence::{OutcomeKind, Silence};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use self::steps::Step;
 use self::topology::Topology;
 use self::walk::Walk;
 use crate::case::{Case as Subject, NodeFact, ProbeKind};
 use crate::observed::{Agent, Observed};
-use crate::verdict::{self, CaseResult, Provenance, Summary, Verdict};
+use crate::verdict::{self, CaseResult, CheckResult, Provenance, Summary, Verdict};
 
 /// The schema's name and version.
 pub const SCHEMA: &str = "underlay.report/1";
@@ -150,12 +152,28 @@ pub struct Case {
     pub checks: Vec<Check>,
     /// What somebody said: measured, not asserted.
     pub claims: Vec<Claim>,
+    /// What happened before the probes were sent, step by step.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<Step>,
 }
 
 impl Case {
     /// Its name in lists and filters, `guide/table::enp0s6`.
     pub fn id(&self) -> String {
         format!("{}::{}", self.scenario, self.variant)
+    }
+
+    /// Everything asserted that doesn't hold, or of which that can't be said: of each step, then of the end.
+    pub fn unmet(&self) -> impl Iterator<Item = (Option<&Step>, &Check)> {
+        let steps = self.steps.iter().flat_map(|step| step.checks.iter().map(move |check| (Some(step), check)));
+        let all = steps.chain(self.checks.iter().map(|check| (None, check)));
+        all.filter(|(_, check)| check.verdict != Verdict::Pass)
+    }
+
+    /// The probe that a check is about, as it was sent for it.
+    pub fn probe_of<'a>(&'a self, step: Option<&'a Step>, check: &Check) -> Option<&'a Probe> {
+        let probes = step.map_or(&self.probes, |step| &step.probes);
+        probes.iter().find(|probe| probe.id == check.id).filter(|_| check.node.is_none())
     }
 
     /// The probe of that id.
@@ -255,7 +273,7 @@ impl Node {
     pub fn of(agent: &Agent) -> Self {
         let decisions = match agent {
             Agent::Running(decisions) => decisions,
-            Agent::Fatal(error) => return Self { agent: error.clone(), ..Self::default() },
+            other => return Self { agent: other.to_string(), ..Self::default() },
         };
         let text = |fact| verdict::measured(fact, decisions).as_str().map(str::to_owned);
         let devices = &decisions.devices;
@@ -430,23 +448,38 @@ pub struct Claim {
     pub message: String,
 }
 
+impl From<&CheckResult> for Check {
+    fn from(check: &CheckResult) -> Self {
+        Self {
+            id: check.subject.id().to_owned(),
+            node: check.subject.node().map(str::to_owned),
+            line: check.line,
+            expected: check.expected.clone(),
+            measured: check.measured.clone(),
+            verdict: check.verdict,
+            message: check.message.clone(),
+        }
+    }
+}
+
+impl From<&Observed> for Dns {
+    fn from(observed: &Observed) -> Self {
+        let dns = &observed.dns;
+        Self {
+            replicas: dns.replicas,
+            ready: dns.ready,
+            restarts: dns.restarts,
+            not_ready: dns.not_ready.clone(),
+            upstream_failures: dns.upstream_failures.clone(),
+        }
+    }
+}
+
 impl From<&CaseResult> for Case {
     fn from(result: &CaseResult) -> Self {
         let case = &*result.case;
         let observed = result.observed.as_ref();
-        let checks: Vec<_> = result
-            .checks
-            .iter()
-            .map(|check| Check {
-                id: check.subject.id().to_owned(),
-                node: check.subject.node().map(str::to_owned),
-                line: check.line,
-                expected: check.expected.clone(),
-                measured: check.measured.clone(),
-                verdict: check.verdict,
-                message: check.message.clone(),
-            })
-            .collect();
+        let checks: Vec<_> = result.checks.iter().map(Check::from).collect();
         let claims = result.claims.iter().map(|claim| Claim {
             by: claim.by.clone(),
             id: claim.subject.id().to_owned(),
@@ -478,13 +511,7 @@ impl From<&CaseResult> for Case {
                 .flat_map(|o| &o.nodes)
                 .map(|(name, agent)| (name.clone(), Node { nat: nat(observed, name), ..Node::of(agent) }))
                 .collect(),
-            dns: observed.filter(|observed| observed.helm.is_ok()).map(|observed| Dns {
-                replicas: observed.dns.replicas,
-                ready: observed.dns.ready,
-                restarts: observed.dns.restarts,
-                not_ready: observed.dns.not_ready.clone(),
-                upstream_failures: observed.dns.upstream_failures.clone(),
-            }),
+            dns: observed.filter(|observed| observed.helm.is_ok()).map(Dns::from),
             overlay_paths: observed
                 .iter()
                 .flat_map(|observed| &observed.overlay_paths)
@@ -504,6 +531,7 @@ impl From<&CaseResult> for Case {
             probes: observed.map(|observed| probes(case, observed, &checks)).unwrap_or_default(),
             checks,
             claims: claims.collect(),
+            steps: observed.map(|observed| steps::steps(case, &observed.timeline, &result.steps)).unwrap_or_default(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::schema::steps::Step;
 use super::schema::{Case, Check};
 use crate::case::NodeFact;
 use crate::verdict::{Provenance, Verdict};
@@ -157,6 +158,16 @@ pub fn shown_whole(value: &Value) -> String {
             map.iter().map(|(key, value)| format!("{key}: {}", shown(value))).collect::<Vec<_>>().join("; ")
         }
         other => shown(other),
+    }
+}
+
+/// `check healthy: node-ip of master`, `pod-to-pod`: what an unmet check is about, and in which step.
+pub fn about_in(step: Option<&Step>, check: &Check) -> String {
+    let about = about(&check.id, check.node.as_deref());
+    match step {
+        // What a wait came to is called by its step already.
+        Some(step) if step.step != check.id => format!("{}: {about}", step.step),
+        _ => about,
     }
 }
 

@@ -72,7 +72,7 @@ impl Block<'_> {
     pub(super) fn read(&self, probes: &Probes<'_>, network: &Network, report: &mut Report<'_>) -> Vec<Item> {
         let mut items = Vec::new();
         if let Some(helm) = self.helm {
-            words(helm, "Helm", ["accepted", "refused"], report);
+            words(helm, "Helm", &["accepted", "refused"], report);
             items.push(value(Subject::Helm, json!(helm.value), helm.at));
         }
         for (pattern, facts) in self.nodes {
@@ -117,14 +117,15 @@ fn value(subject: Subject, value: Value, at: Position) -> Item {
     Item { subject, expected: Expected::Value(value), line: at.line }
 }
 
-/// One of two words, or a part of an error message, which is told from a slip of the pen by the space in it.
-fn words(written: &Spanned<String>, who: &str, known: [&str; 2], report: &mut Report<'_>) {
+/// One of the words, or a part of an error message, which is told from a slip of the pen by the space in it.
+fn words(written: &Spanned<String>, who: &str, known: &[&str], report: &mut Report<'_>) {
     let text = written.trim();
     if !known.contains(&text) && !text.contains(' ') {
-        let near = closest(text, known).map_or_else(String::new, |near| format!("did you mean `{near}`? "));
+        let near =
+            closest(text, known.iter().copied()).map_or_else(String::new, |near| format!("did you mean `{near}`? "));
         report
             .add(written.at, format!("`{}` is nothing that {who} comes to", shown(text)))
-            .help(format!("{near}`{}`, `{}`, or two words or more of the error", known[0], known[1]));
+            .help(format!("{near}`{}`, or two words or more of the error", known.join("`, `")));
     }
 }
 
@@ -165,7 +166,7 @@ fn node_facts(
         nat_item = Some(value(Subject::Nat { node: node.name.clone() }, patterns, nat.at));
     }
     if let Some(agent) = &facts.agent {
-        words(agent, "an agent", ["running", "fatal"], report);
+        words(agent, "an agent", &["running", "fatal", "absent"], report);
         add(NodeFact::Agent, json!(agent.trim()), agent.at);
     }
     if let Some(node_ip) = &facts.node_ip
@@ -366,7 +367,11 @@ fn end_reason(written: &Spanned<String>, report: &mut Report<'_>) -> Option<EndR
     found
 }
 
-fn outcome(written: &Spanned<String>, kind: Option<&ProbeKind>, report: &mut Report<'_>) -> Option<ExpectedOutcome> {
+pub(super) fn outcome(
+    written: &Spanned<String>,
+    kind: Option<&ProbeKind>,
+    report: &mut Report<'_>,
+) -> Option<ExpectedOutcome> {
     const ALL: [ExpectedOutcome; 6] = [
         ExpectedOutcome::Works,
         ExpectedOutcome::Fails,

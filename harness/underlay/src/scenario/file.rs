@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use topology::file::TopologyFile;
 use topology::source::Spanned;
 
-use super::steps::StepFile;
+use super::steps::file::StepFile;
 use super::terse::{Full, OneOrMany, Terse};
 
 /// A cluster on a network, what is sent through it, and what must come of that.
@@ -57,6 +57,9 @@ pub struct ScenarioFile {
     /// What happens once the cluster runs and before the probes are sent, in this order.
     #[serde(default)]
     pub steps: Vec<Spanned<StepFile>>,
+    /// Sets of expectations by name, for the step `check`: a map as in `expect`, or a list of such maps.
+    #[serde(default)]
+    pub checks: IndexMap<Spanned<String>, OneOrMany<ExpectFile>>,
 }
 
 impl Full for TopologyFile {
@@ -337,7 +340,7 @@ impl Full for ProbeExpectationFile {
     expecting = "a map such as {node-ip: 100.64.0.1, devices: [enp0s6]}"
 )]
 pub struct NodeExpectationFile {
-    /// `running`; `fatal`, or some of the words of the error it dies of.
+    /// `running`; `absent`, where Cilium is not installed; `fatal`, or some of the words of the error it dies of.
     pub agent: Option<Spanned<String>>,
     /// The node IP, which is the VXLAN endpoint the peers use.
     pub node_ip: Option<Spanned<String>>,

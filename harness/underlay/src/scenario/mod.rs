@@ -33,6 +33,7 @@ pub use resolve::{DEADLINE, MAX_CHECKS};
 pub(crate) use text::duration;
 
 use crate::case::{Case, ProbeSpec};
+use crate::step::Step;
 
 /// What the command line puts in place of what the files say.
 #[derive(Debug, Clone, Default)]
@@ -107,6 +108,35 @@ pub fn probe(from: &str, what: &Value, network: &Network) -> Result<ProbeSpec, D
         Some(probe) => Ok(probe),
         None => Err(Diagnostic::of_file("the command line", "no probe can be made of it").into()),
     }
+}
+
+/// A step that is to be taken after others were, outside of a file: as a file has it, `{"restart": "agents"}`. It is
+/// held against what the ones before have made of the case's network. One that names several interfaces or nodes is
+/// several. Sets of `checks` aren't known here; `expect` is.
+///
+/// # Errors
+/// All that is wrong with it.
+pub fn step(written: &str, case: &Case, taken: &[Step]) -> Result<Vec<Step>, Diagnostics> {
+    // JSON is YAML; a step a line, so that the new one stands on a line of its own.
+    let before: Vec<Value> = taken.iter().filter(|step| !step.action.only_looks()).filter_map(Step::to_value).collect();
+    let text: String = before.iter().map(|step| format!("- {step}\n")).collect();
+    let source = Source::from_bytes("the command line", format!("{text}- {written}\n"))?;
+    let files: Vec<Spanned<steps::file::StepFile>> = source.parse()?;
+    let mut report = report::Report::new(&source);
+    let specs: probes::Probes<'_> = case.probes.iter().map(|probe| (probe.id.as_str(), Some(probe.clone()))).collect();
+    let checks = steps::Checks::new();
+    let only = [matrix::Combination { names: vec![&case.variant], overrides: Vec::new() }];
+    let context = steps::Context {
+        network: &case.network,
+        probes: &specs,
+        checks: &checks,
+        combinations: Some(&only),
+        index: 0,
+        version: Some(case.version.clone()),
+    };
+    let steps = steps::read(&files, &context, &mut report);
+    let new = before.len() as u32 + 1;
+    report.finish(steps.into_iter().filter(|step| step.line >= new).collect())
 }
 
 /// The scenario file's JSON Schema (draft 2020-12), with a description on every key.

@@ -17,8 +17,9 @@ use super::expect::{Block, Item};
 use super::file::{ModelFile, OverrideFile, ScenarioFile};
 use super::matrix::{self, Combination};
 use super::report::Report;
+use super::steps::{self, Context};
 use super::terse::Terse;
-use super::{discover, probes, steps, text};
+use super::{discover, probes, text};
 use crate::case::{Case, Check, Claim, Subject};
 use crate::step::Step;
 
@@ -39,36 +40,45 @@ pub(super) fn resolve(file: &ScenarioFile, source: &Source, overrides: &Override
     let probes = probes::read(file, &network, &mut report);
     let deadline = file.deadline.as_ref().and_then(|deadline| text::deadline(deadline, &mut report));
     let combinations = matrix::combinations(file.variants.as_ref(), &mut report);
-    if file.probes.is_empty() && file.expect.is_empty() && file.claims.is_empty() {
+    let asks = !(file.expect.is_empty() && file.claims.is_empty() && file.checks.is_empty());
+    if file.probes.is_empty() && !asks {
         report.add(file.topology.at, "the scenario asks nothing").help("give it `probes`, or `expect` something");
     }
 
     let all = combinations.as_deref().unwrap_or_default();
-    let mut read_blocks = |blocks: &mut dyn Iterator<Item = Block<'_>>| -> Vec<(Vec<bool>, Vec<Item>)> {
-        let mut read = Vec::new();
+    let read_blocks = |blocks: &mut dyn Iterator<Item = Block<'_>>, report: &mut Report<'_>| {
+        let mut read: Vec<(Vec<bool>, Vec<Item>)> = Vec::new();
         for block in blocks {
             // Without combinations no pattern can be judged.
             let selected = match combinations {
-                Some(_) => matrix::select(block.variants, all, &mut report),
+                Some(_) => matrix::select(block.variants, all, report),
                 None => Vec::new(),
             };
-            read.push((selected, block.read(&probes, &network, &mut report)));
+            read.push((selected, block.read(&probes, &network, report)));
         }
         read
     };
-    let expectations = read_blocks(&mut file.expect.iter().map(Block::from));
-    let claims = read_blocks(&mut file.claims.iter().map(Block::from));
+    let expectations = read_blocks(&mut file.expect.iter().map(Block::from), &mut report);
+    let claims = read_blocks(&mut file.claims.iter().map(Block::from), &mut report);
     for claim in file.claims.iter().filter(|claim| claim.by.trim().is_empty()) {
         report.add(claim.by.at, "a claim needs somebody who said it").help("such as `by: guide §3`");
+    }
+
+    let mut checks = steps::Checks::new();
+    for (name, blocks) in &file.checks {
+        if let Some(problem) = text::probe_name_problem(name) {
+            report.add(name.at, format!("`{}` can't be the name of a set: {problem}", shown(name)));
+        }
+        checks.insert(name.as_str(), read_blocks(&mut blocks.0.iter().map(Block::from), &mut report));
     }
 
     let count = |blocks: &[(Vec<bool>, Vec<Item>)]| -> usize {
         blocks.iter().map(|(selected, items)| selected.iter().filter(|is| **is).count() * items.len()).sum()
     };
-    let checks = count(&expectations) + count(&claims);
-    if checks > MAX_CHECKS {
+    let sum = count(&expectations) + count(&claims) + checks.values().map(|blocks| count(blocks)).sum::<usize>();
+    if sum > MAX_CHECKS {
         report
-            .add(file.topology.at, format!("the file expands to {checks} expectations and claims"))
+            .add(file.topology.at, format!("the file expands to {sum} expectations and claims"))
             .help(format!("{MAX_CHECKS} is the most there can be: split it"));
         return report.finish(Vec::new());
     }
@@ -76,16 +86,32 @@ pub(super) fn resolve(file: &ScenarioFile, source: &Source, overrides: &Override
     if combinations.is_none() {
         // What no variant changes can be judged all the same.
         let bare = Combination { names: Vec::new(), overrides: Vec::new() };
-        settings(file, &bare, &network, overrides, &mut report);
+        let context = Context {
+            network: &network,
+            probes: &probes,
+            checks: &checks,
+            combinations: None,
+            index: 0,
+            version: None,
+        };
+        settings(file, &bare, context, overrides, &mut report);
     }
     let path = Path::new(source.file());
-    let specs: Vec<_> = probes.into_values().flatten().collect();
+    let specs: Vec<_> = probes.values().flatten().cloned().collect();
     let mut cases = Vec::with_capacity(all.len());
     for (index, combination) in all.iter().enumerate() {
         if report.is_full() {
             break;
         }
-        let settings = settings(file, combination, &network, overrides, &mut report);
+        let context = Context {
+            network: &network,
+            probes: &probes,
+            checks: &checks,
+            combinations: Some(all),
+            index,
+            version: None,
+        };
+        let settings = settings(file, combination, context, overrides, &mut report);
         let Some(Settings { version, model, cluster, values, set, steps }) = settings else { continue };
         cases.push(Case {
             scenario: discover::scenario_id(path),
@@ -156,7 +182,7 @@ struct Settings {
 fn settings(
     file: &ScenarioFile,
     combination: &Combination<'_>,
-    network: &Network,
+    context: Context<'_>,
     overrides: &Overrides,
     report: &mut Report<'_>,
 ) -> Option<Settings> {
@@ -178,15 +204,17 @@ fn settings(
         written_version = cilium.as_ref().or(written_version);
         model = other.unwrap_or(model);
     }
-    let steps = steps::read(written_steps, network, report);
     // Read even where it is overridden: a file is right or wrong by itself.
     let version = version(written_version, file.topology.at, overrides, report);
+    let version = overrides.version.clone().or(version);
+    let network = context.network;
+    let steps = steps::read(written_steps, &Context { version: version.clone(), ..context }, report);
     let cluster = layers.resolve(network, file.topology.at, report);
     let model = overrides.model.unwrap_or(match model {
         ModelFile::Cilium => Model::Cilium,
         ModelFile::Guide => Model::Guide,
     });
-    Some(Settings { version: overrides.version.clone().or(version)?, model, cluster: cluster?, values, set, steps })
+    Some(Settings { version: version?, model, cluster: cluster?, values, set, steps })
 }
 
 fn version(
@@ -215,7 +243,7 @@ fn version(
 }
 
 /// A combination's expectations: where two blocks speak of one thing, the later holds, in the place of the first.
-fn expected_of(index: usize, blocks: &[(Vec<bool>, Vec<Item>)]) -> Vec<Check> {
+pub(super) fn expected_of(index: usize, blocks: &[(Vec<bool>, Vec<Item>)]) -> Vec<Check> {
     let mut checks: IndexMap<Subject, Check> = IndexMap::new();
     for (_, items) in blocks.iter().filter(|(selected, _)| selected.get(index) == Some(&true)) {
         for Item { subject, expected, line } in items.iter().cloned() {

@@ -20,6 +20,7 @@ use underlay::engine::netns::agents;
 use underlay::engine::{inputs, install};
 use underlay::observed::{Agent, DnsState, Engine, EngineError, Observed};
 use underlay::scenario::{self, Overrides};
+use underlay::timeline::Timeline;
 
 /// A case of the guide's place without probes, expectations and claims: the shipped one with those taken away.
 pub fn case(variant: &str) -> Case {
@@ -124,6 +125,7 @@ pub fn observed(case: &Case, probes: &[(&str, Evidence)]) -> Observed {
         drops: Vec::new(),
         doubts: Vec::new(),
         phases: vec![("lab", Duration::from_millis(40)), ("probes", Duration::from_millis(300))],
+        timeline: Timeline::default(),
     }
 }
 

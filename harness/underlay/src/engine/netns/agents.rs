@@ -26,3 +26,21 @@ pub fn decide(case: &Case, config: &AgentConfig, nodes: &[NodeInputs]) -> Vec<(S
         })
         .collect()
 }
+
+/// What running agents make of what they see now, in the order of `nodes`: what each saw and decided last, and what it
+/// sees.
+pub fn decide_again(
+    case: &Case,
+    config: &AgentConfig,
+    nodes: &[((&NodeInputs, &Decisions), &NodeInputs)],
+) -> Vec<Decisions> {
+    let node_ips: Vec<(String, Ipv4Addr)> =
+        nodes.iter().map(|((_, decided), node)| (node.name.clone(), decided.node_ip)).collect();
+    nodes
+        .iter()
+        .map(|(before, node)| {
+            let peers = inputs::peers(case, &node.name, &node_ips);
+            case.model.decide_again(&case.version, config, *before, &NodeInputs { peers, ..(*node).clone() })
+        })
+        .collect()
+}

@@ -98,40 +98,42 @@ impl Fleet for Modelled {
         self.load_rules().await
     }
 
-    /// Every agent looks at its node and decides. One that dies of it leaves what it did before: programs and routes
-    /// stay without their agent.
     async fn react(&mut self, running: &Case) -> Result<(), EngineError> {
-        // What the nodes' kernels show without the agents' own decisions is what an agent sees that starts now.
-        self.each(|node, datapath| datapath.withdraw(&node.pods))?;
-        let mut seen = Vec::new();
-        for node in &self.nodes {
-            if let Some(config) = running.network.node(&node.inputs.name) {
-                seen.push(inputs::read(running, config, &node.namespace)?);
+        let runs = |(_, agent): &(String, Agent)| matches!(agent, Agent::Running(_));
+        if !self.agents.iter().any(runs) {
+            return Ok(());
+        }
+        let seen = self.look(running)?;
+        let changes: Vec<_> =
+            self.nodes.iter().zip(&seen).map(|(node, seen)| ((&node.inputs, &node.decisions), seen)).collect();
+        let decided = agents::decide_again(running, &self.config, &changes);
+        for ((node, inputs), decisions) in self.nodes.iter_mut().zip(seen).zip(decided) {
+            let Some((_, agent)) = self.agents.iter_mut().find(|(name, _)| *name == inputs.name) else { continue };
+            if let Agent::Running(known) = agent {
+                *known = Box::new(decisions.clone());
+                (node.inputs, node.decisions) = (inputs, decisions);
             }
         }
-        let decided = agents::decide(running, &self.config, &seen);
-        for ((node, inputs), (name, agent)) in self.nodes.iter_mut().zip(seen).zip(decided) {
-            if let Ok(decisions) = &agent {
-                (node.inputs, node.decisions) = (inputs, decisions.clone());
-            }
-            if let Some((_, known)) = self.agents.iter_mut().find(|(other, _)| *other == name) {
-                *known = agent.into();
-            }
-        }
-        self.each(|node, datapath| {
-            datapath.install()?;
-            for pod in &node.pods {
-                pod.set_mtu(node.pod_network())?;
-                datapath.attach(pod)?;
-            }
-            Ok(())
-        })?;
-        self.load_rules().await
+        self.carry_out().await
     }
 
+    /// One that dies of it leaves what it did before: programs and routes stay without their agent.
     async fn restart(&mut self, running: &Case, installed: &Installed) -> Result<(), EngineError> {
         self.config = installed.config.clone();
-        self.react(running).await
+        let seen = self.look(running)?;
+        let decided = agents::decide(running, &self.config, &seen);
+        for ((node, inputs), (_, agent)) in self.nodes.iter_mut().zip(seen).zip(&decided) {
+            if let Ok(decisions) = agent {
+                (node.inputs, node.decisions) = (inputs, decisions.clone());
+            }
+        }
+        self.agents = decided.into_iter().map(|(name, agent)| (name, agent.into())).collect();
+        self.carry_out().await
+    }
+
+    async fn end(&mut self) -> Result<(), EngineError> {
+        self.agents.iter_mut().for_each(|(_, agent)| *agent = Agent::Absent);
+        Ok(())
     }
 
     async fn nat(&self) -> Result<Vec<(String, Vec<NatEntry>)>, EngineError> {
@@ -165,6 +167,26 @@ impl Modelled {
             loaded.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
         }
         Ok(())
+    }
+
+    /// What each node's kernel shows without the agents' own decisions: what an agent sees that starts now.
+    fn look(&self, running: &Case) -> Result<Vec<NodeInputs>, EngineError> {
+        self.each(|node, datapath| datapath.withdraw(&node.pods))?;
+        let nodes = self.nodes.iter().filter_map(|node| Some((node, running.network.node(&node.inputs.name)?)));
+        nodes.map(|(node, config)| Ok(inputs::read(running, config, &node.namespace)?)).collect()
+    }
+
+    /// Carries every node's decisions out anew, after [`Modelled::look`].
+    async fn carry_out(&self) -> Result<(), EngineError> {
+        self.each(|node, datapath| {
+            datapath.install()?;
+            for pod in &node.pods {
+                pod.set_mtu(node.pod_network())?;
+                datapath.attach(pod)?;
+            }
+            Ok(())
+        })?;
+        self.load_rules().await
     }
 
     fn each(&self, work: impl Fn(&Node, &Datapath<'_>) -> lab::Result<()>) -> lab::Result<()> {
