@@ -9,6 +9,7 @@ pub mod engine;
 pub mod exit;
 pub mod nat;
 pub mod observed;
+pub mod reference;
 pub mod report;
 pub mod runner;
 pub mod scenario;

@@ -1,11 +1,11 @@
-//! `underlay schema`: the JSON Schema of a file kind, for editors.
+//! `underlay schema`: the JSON Schema of a file kind, for editors, or its reference, for readers.
 
 use std::io::{self, Write};
 
 use serde_json::Value;
 
 use super::Stop;
-use crate::{exit, scenario};
+use crate::{exit, reference, scenario};
 
 /// Print the JSON Schema of scenario or topology files, for editors.
 ///
@@ -15,6 +15,17 @@ use crate::{exit, scenario};
 pub(super) struct Args {
     /// Which kind of file.
     kind: Kind,
+    /// As what.
+    #[arg(long, value_enum, default_value_t = Format::Json)]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Format {
+    /// JSON Schema, draft 2020-12.
+    Json,
+    /// A page with every key, what it takes and what it means.
+    Markdown,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -30,6 +41,9 @@ pub(super) fn run(args: &Args) -> Result<u8, Stop> {
         Kind::Scenario => scenario::schema(),
         Kind::Topology => topology::schema(),
     };
-    writeln!(io::stdout(), "{schema:#}")?;
+    match args.format {
+        Format::Json => writeln!(io::stdout(), "{schema:#}")?,
+        Format::Markdown => write!(io::stdout(), "{}", reference::page(&schema))?,
+    }
     Ok(exit::OK)
 }
