@@ -16,5 +16,6 @@ pub mod scenario;
 pub mod shrink;
 pub mod step;
 pub mod timeline;
+pub mod truth;
 pub mod verdict;
 pub mod words;

@@ -197,6 +197,13 @@ pub trait Engine: Send + Sync {
         Provenance::Model
     }
 
+    /// What real component it runs for this Cilium version, as that calls itself with version and commit; none where
+    /// there is none.
+    fn component(&self, version: &cilium::Version) -> Option<String> {
+        let _ = version;
+        None
+    }
+
     /// Why it can't take a step, if it can't: asked before anything is built.
     fn refuses(&self, action: &Action) -> Option<String> {
         let _ = action;

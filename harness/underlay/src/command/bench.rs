@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Stop;
 use crate::case::Case;
 use crate::engine::netns::Netns;
+use crate::observed::Engine;
 use crate::report::schema;
 use crate::runner::{self, Event, Interrupts, Reporter, RunFinished};
 use crate::verdict::CaseResult;
@@ -27,7 +28,18 @@ impl Bench {
         jobs: usize,
         progress: Option<Box<dyn Reporter>>,
     ) -> Result<(RunFinished, Vec<schema::Case>), Stop> {
-        self.keep(cases, jobs, progress, |result| schema::Case::from(&**result))
+        self.run_on(Arc::new(Netns), cases, jobs, progress)
+    }
+
+    /// The same on another engine.
+    pub(super) fn run_on(
+        &self,
+        engine: Arc<dyn Engine>,
+        cases: Vec<Arc<Case>>,
+        jobs: usize,
+        progress: Option<Box<dyn Reporter>>,
+    ) -> Result<(RunFinished, Vec<schema::Case>), Stop> {
+        self.keep(engine, cases, jobs, progress, |result| schema::Case::from(&**result))
     }
 
     /// The same, with all the evidence: [`Self::run`]'s are smaller.
@@ -36,11 +48,12 @@ impl Bench {
         cases: Vec<Arc<Case>>,
         jobs: usize,
     ) -> Result<(RunFinished, Vec<Arc<CaseResult>>), Stop> {
-        self.keep(cases, jobs, None, Arc::clone)
+        self.keep(Arc::new(Netns), cases, jobs, None, Arc::clone)
     }
 
     fn keep<T>(
         &self,
+        engine: Arc<dyn Engine>,
         cases: Vec<Arc<Case>>,
         jobs: usize,
         progress: Option<Box<dyn Reporter>>,
@@ -53,7 +66,7 @@ impl Bench {
             self.0.block_on(async {
                 let mut interrupts =
                     Interrupts::catch().map_err(|source| Stop::Harness { step: "catch signals", source })?;
-                let run = runner::run(cases, Arc::new(Netns), jobs, &mut reporters, interrupts.next());
+                let run = runner::run(cases, engine, jobs, &mut reporters, interrupts.next());
                 Ok::<_, Stop>(run.await?)
             })?
         };

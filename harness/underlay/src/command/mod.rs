@@ -15,6 +15,7 @@ mod select;
 mod shrink;
 mod test;
 mod trace;
+mod truth;
 
 use std::io::{self, Write};
 

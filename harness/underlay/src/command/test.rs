@@ -12,7 +12,8 @@ use cilium::{Model, Version};
 use lab::Missing;
 use topology::network::OverlayBackend;
 
-use super::{Stop, place, select};
+use super::bench::Bench;
+use super::{Stop, place, select, truth};
 use crate::case::Case;
 use crate::engine::netns::Netns;
 use crate::exit;
@@ -43,9 +44,25 @@ pub(super) struct Args {
     /// Scenario files, folders of them, or FILE::VARIANT; without any, the folder `scenarios` here.
     paths: Vec<select::Target>,
 
-    /// Who puts the cluster on the network.
-    #[arg(long, value_enum, default_value_t)]
-    engine: EngineName,
+    /// Who puts the cluster on the network. Of two, `A,B`, both run all cases, Cilium's rules deciding, and it is told
+    /// where they differ, cell by cell: what is asserted doesn't matter then.
+    #[arg(
+        long,
+        value_enum,
+        default_value = "netns",
+        value_delimiter = ',',
+        num_args = 1,
+        value_name = "ENGINE[,ENGINE]"
+    )]
+    engine: Vec<EngineName>,
+
+    /// Of two engines: save what the real one makes of the cases below this folder, a file for each scenario and version.
+    #[arg(long, value_name = "DIR")]
+    record: Option<PathBuf>,
+
+    /// Of two engines: cells that are known to differ, in place of the list that comes with this program.
+    #[arg(long, value_name = "FILE")]
+    known_differences: Option<PathBuf>,
 
     /// Whose rules decide, in place of what the files say: `cilium` or `guide`.
     #[arg(long, value_name = "MODEL")]
@@ -96,10 +113,9 @@ pub(super) enum Format {
     Json,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum EngineName {
     /// Namespaces of this host; Cilium's decisions by a model.
-    #[default]
     Netns,
 }
 
@@ -117,7 +133,9 @@ pub(super) fn deadline(text: &str) -> Result<Duration, String> {
 }
 
 pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
-    let overrides = Overrides { model: args.model, version: args.cilium.clone(), deadline: args.deadline };
+    // The guide's rules aren't Cilium's: held against the real one they would differ by design.
+    let model = args.model.or((args.engine.len() > 1).then_some(Model::Cilium));
+    let overrides = Overrides { model, version: args.cilium.clone(), deadline: args.deadline };
     let mut cases = select::cases(&args.paths, &args.filter, &overrides)?;
     if let Some(overlay) = args.overlay {
         set_overlay(&mut cases, overlay);
@@ -126,12 +144,22 @@ pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
         return list(&cases, args.format);
     }
 
+    let name = match args.engine.as_slice() {
+        [name] => *name,
+        [first, second] => return against(args, [*first, *second], cases, color),
+        _ => return Err(Stop::usage("--engine takes one engine or two", "--engine netns,agent")),
+    };
+    if args.record.is_some() || args.known_differences.is_some() {
+        let message = "--record and --known-differences are for two engines that are held against each other";
+        return Err(Stop::usage(message, "--engine netns,agent"));
+    }
+
     let entered = lab::sandbox::enter();
     let is_able = entered.is_ok();
-    let engine: Arc<dyn Engine> = match (entered, args.engine) {
-        (Ok(_), EngineName::Netns) => Arc::new(Netns),
+    let engine = match entered {
+        Ok(_) => engine(name, args)?,
         // Reports want to know of every case, so the cases are run all the same, and each is skipped.
-        (Err(missing), EngineName::Netns) => Arc::new(Barred(missing)),
+        Err(missing) => Arc::new(Barred(missing)),
     };
     let runtime = super::runtime()?;
     let mut host = Host::here();
@@ -165,6 +193,30 @@ pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
     // What a blocking thread still does in the kernel ends with the process.
     runtime.shutdown_background();
     Ok(end?.exit_code())
+}
+
+fn engine(name: EngineName, _args: &Args) -> Result<Arc<dyn Engine>, Stop> {
+    Ok(match name {
+        EngineName::Netns => Arc::new(Netns),
+    })
+}
+
+/// Two engines, held against each other.
+fn against(args: &Args, names: [EngineName; 2], cases: Vec<Arc<Case>>, color: Color) -> Result<u8, Stop> {
+    if args.report.is_some() {
+        return Err(Stop::usage("--report is for one engine", "--format json, or --record DIR"));
+    }
+    let bench = Bench::enter()?;
+    let [first, second] = names;
+    let asked = truth::Asked {
+        engines: [engine(first, args)?, engine(second, args)?],
+        cases,
+        jobs: args.jobs,
+        format: args.format,
+        known: args.known_differences.as_deref(),
+        record: args.record.as_deref(),
+    };
+    truth::run(asked, &bench, color)
 }
 
 fn set_overlay(cases: &mut [Arc<Case>], overlay: Overlay) {

@@ -3,6 +3,7 @@
 //! What counts is the outcome. A rule that comes to the same by another way, or says it in other words, is no change.
 
 use cilium::{Rules, Version};
+use indexmap::IndexMap;
 
 use super::{Decided, DecisionChange};
 use crate::case::NodeFact;
@@ -10,7 +11,7 @@ use crate::report::schema::{Because, Case, Node};
 use crate::verdict::Provenance;
 
 /// What an agent that lives is said to be.
-const RUNNING: &str = "running";
+pub const RUNNING: &str = "running";
 
 /// A decision of a node: its name, the name of its rule among the node's, and its outcome.
 struct Fact {
@@ -49,6 +50,11 @@ const FACTS: [Fact; 8] = [
     Fact { fact: NodeFact::NodePortAddresses, rule: "nodeport-addresses", value: node_port },
 ];
 
+/// Every decision of a node's agent that runs, in words, by its name in scenarios.
+pub fn decided(node: &Node) -> IndexMap<String, String> {
+    FACTS.iter().map(|Fact { fact, value, .. }| (fact.name().to_owned(), value(node))).collect()
+}
+
 /// Every decision that came out otherwise, those of several nodes together where they are the same.
 pub(super) fn changed(before: &Case, after: &Case) -> Vec<DecisionChange> {
     let mut all: Vec<DecisionChange> = Vec::new();
@@ -79,7 +85,7 @@ fn of_node(was: &Node, is: &Node, reasons_count: bool) -> Vec<DecisionChange> {
     let mut all = Vec::new();
     let mut note = |decision: &str, rule: &str, before: String, after: String| {
         if before != after {
-            let (before, after) = (decided(was, rule, before), decided(is, rule, after));
+            let (before, after) = (as_decided(was, rule, before), as_decided(is, rule, after));
             all.push(DecisionChange { decision: decision.to_owned(), nodes: Vec::new(), before, after });
         }
     };
@@ -109,7 +115,7 @@ fn rule<'a>(node: &'a Node, decision: &str) -> Option<&'a Because> {
     node.because.iter().find(|because| because.decision == decision)
 }
 
-fn decided(node: &Node, name: &str, value: String) -> Decided {
+fn as_decided(node: &Node, name: &str, value: String) -> Decided {
     let rule = rule(node, name);
     Decided { value, says: rule.map(|rule| rule.says.clone()), source: rule.map(|rule| rule.source.clone()) }
 }

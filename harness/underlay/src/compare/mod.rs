@@ -14,6 +14,7 @@ pub mod side;
 use indexmap::IndexMap;
 use serde::Serialize;
 
+pub use decisions::{RUNNING, decided};
 pub use rules::{RuleChange, differing as differing_rules};
 
 use crate::report::schema::Case;
