@@ -13,11 +13,13 @@ use probe::deathwatch::{Cause, Death};
 use probe::evidence::{Outcome, Silence};
 use support::{case, death, expect, observed, outcome, ping, reply};
 use underlay::case::{Case, ExpectedOutcome, Place, ProbeKind, ProbeSpec};
-use underlay::compare::{self, Comparison, Label, Trend, differing_rules, human, markdown};
+use underlay::compare::alike::decide_alike;
+use underlay::compare::{self, Comparison, Label, Trend, differing_rules, html, human, markdown};
 use underlay::exit;
 use underlay::observed::EngineError;
 use underlay::report::paint::Paint;
 use underlay::report::schema;
+use underlay::step::{Action, Step};
 use underlay::verdict::{Provenance, judge};
 
 const PING: &str = "pod-to-pod";
@@ -48,6 +50,34 @@ fn label(name: &str) -> Label {
 
 fn compared(before: &[schema::Case], after: &[schema::Case]) -> Comparison {
     compare::compare((label("A"), before), (label("B"), after), Vec::new())
+}
+
+#[test]
+fn what_is_decided_alike_need_not_be_run() {
+    let alike = |variant, before, after| decide_alike(&cilium(variant, before), &cilium(variant, after));
+    assert!(alike("unset", "1.18.2", "1.19"), "with two devices there is no skip-FIB in either");
+    assert!(!alike("tailscale0", "1.18.2", "1.19"), "1.19 has no skip-FIB");
+    assert!(!alike("enp0s6", "1.16", "1.17"), "what detection and MTU come to differs");
+    let restarted = |version| {
+        let mut case = cilium("unset", version);
+        case.steps.push(Step { action: Action::RestartAgents, line: 1 });
+        case
+    };
+    assert!(!decide_alike(&restarted("1.18.2"), &restarted("1.19")), "what steps come to is only known then");
+}
+
+#[test]
+fn a_page_says_what_changed_and_runs_nothing() {
+    let one = |version| result(cilium("tailscale0", version), &[(PING, reply())]);
+    let mut comparison = compared(&[one("1.18.2")], &[one("1.19")]);
+    comparison.after.name = "<script>alert(1)</script>".to_owned();
+    comparison.decided_alike = vec!["guide/table::unset".to_owned()];
+    let page = html::render(&comparison);
+    let source = comparison.changed[0].decisions[0].after.source.clone().expect("each decision's rule has its source");
+    for words in ["skip-fib", "1 case more", &source, "default-src 'none'", "&lt;script&gt;"] {
+        assert!(page.contains(words), "{words:?} should be in {page}");
+    }
+    assert!(!page.contains("<script"), "nothing runs: {page}");
 }
 
 #[test]

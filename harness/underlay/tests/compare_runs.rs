@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         trial("compare::the_guide_and_cilium", guide_and_cilium),
         trial("compare::values_lie_between_scenario_and_variant", values),
         trial("compare::a_report_with_what_is_now", report_and_now),
+        trial("compare::what_is_decided_alike_comes_to_the_same", alike),
         trial("bisect::finds_1_19", bisect_1_19),
         trial("bisect::finds_1_17_0_among_minor_versions", bisect_mtu),
         trial("bisect::finds_the_values_file", bisect_values),
@@ -101,6 +102,23 @@ fn to_1_17() -> Result<(), Failed> {
     same(&mtu["before"]["value"], "1230", "tailscale0's, less VXLAN")?;
     same(&mtu["after"]["value"], "8950", "enp0s6's, less VXLAN")?;
     is(&mtu["after"]["source"], "pkg/mtu/manager.go", "the rule's place")
+}
+
+/// Run all the same, nothing changes where it was foretold that nothing can.
+fn alike() -> Result<(), Failed> {
+    let file = "scenarios/devices/detection.yaml";
+    let ids = |comparison: &Value| comparison["decided_alike"].as_array().map_or(0, Vec::len);
+    let output = underlay(&["compare", "1.18.2", "1.19", file, "--format", "json"])?;
+    let foretold: Value = serde_json::from_slice(&output.stdout)?;
+    let run: Value =
+        serde_json::from_slice(&underlay(&["compare", "1.18.2", "1.19", file, "--all", "--format", "json"])?.stdout)?;
+    if ids(&foretold) == 0 || ids(&run) > 0 {
+        return Err(format!("with two devices versions decide alike: {foretold:#}\n{run:#}").into());
+    }
+    if foretold["changed"] != run["changed"] {
+        return Err(format!("what was not run should not change: {foretold:#}\n{run:#}").into());
+    }
+    Ok(())
 }
 
 fn guide_and_cilium() -> Result<(), Failed> {

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use super::bench::Bench;
 use super::{Stop, place, select};
 use crate::case::Case;
+use crate::compare::alike::decide_alike;
 use crate::compare::progress::Progress;
 use crate::compare::side::{Files, Side, SideError, is_same};
-use crate::compare::{self, Comparison, NotCompared, human, markdown};
+use crate::compare::{self, Comparison, NotCompared, html, human, markdown};
 use crate::exit;
 use crate::report::paint::{Color, Paint};
 use crate::report::schema;
@@ -32,7 +33,7 @@ Examples:
   underlay compare 1.18.2 1.19 scenarios/devices/node-ip-overlay.yaml::tailscale0
   underlay compare model:guide model:cilium scenarios/guide
   underlay compare now.yaml planned.yaml my-cluster.yaml --format markdown
-  underlay compare main.json pull-request.json
+  underlay compare main.json pull-request.json --format html > changes.html
 
 Exit codes:
   0  nothing that is asserted got worse
@@ -43,7 +44,8 @@ Exit codes:
 
 /// Show what changes from A to B: the cells, the decisions behind them, and where those rules stand.
 ///
-/// Both are run, except saved reports. HTML isn't written yet.
+/// Both are run, except saved reports; and cases in which every agent decides the same for both, foretold by the model.
+/// Those can't differ.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -57,6 +59,10 @@ pub(super) struct Args {
     /// folder `scenarios` here.
     #[arg(value_name = "SCENARIO")]
     scenarios: Vec<String>,
+
+    /// Run cases too in which the model decides the same for A and B in everything, so that nothing can differ.
+    #[arg(long)]
+    all: bool,
 
     /// How many cases run at a time [default: two for each processor].
     #[arg(long, short, value_name = "N")]
@@ -77,13 +83,15 @@ pub(super) enum Format {
     Json,
     /// For pull requests.
     Markdown,
+    /// A page for a browser, which fetches nothing.
+    Html,
 }
 
 pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
     let (a, b) = (side(&args.a)?, side(&args.b)?);
     let selection = Selection::of(&args.scenarios, [&a, &b])?;
-    let live = selection.live([&a, &b])?;
-    let not_compared = live.not_compared;
+    let live = selection.live([&a, &b], args.all)?;
+    let (not_compared, alike) = (live.not_compared, live.alike);
 
     let before = live.sides[0].len();
     let cases: Vec<_> = live.sides.into_iter().flatten().collect();
@@ -101,7 +109,8 @@ pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
     let after = results.split_off(before);
     let results = [selection.results(&a, results), selection.results(&b, after)];
     let [first, second] = &results;
-    let comparison = compare::compare((a.label(), first), (b.label(), second), not_compared);
+    let comparison =
+        Comparison { decided_alike: alike, ..compare::compare((a.label(), first), (b.label(), second), not_compared) };
     print(&comparison, args.format, color)?;
     Ok(code(&comparison, end.as_ref(), &results))
 }
@@ -118,7 +127,8 @@ fn side(text: &str) -> Result<Side, Stop> {
 }
 
 fn code(comparison: &Comparison, end: Option<&RunFinished>, results: &[Vec<schema::Case>; 2]) -> u8 {
-    let skipped = results.iter().flatten().all(|case| case.verdict == Verdict::Skip);
+    let mut all = results.iter().flatten().peekable();
+    let skipped = all.peek().is_some() && all.all(|case| case.verdict == Verdict::Skip);
     match end {
         Some(end) if end.summary.error > 0 => exit::HARNESS,
         _ if comparison.summary.worse > 0 => exit::FAILED,
@@ -132,6 +142,7 @@ fn print(comparison: &Comparison, format: Format, color: Color) -> Result<(), St
         Format::Human => human::render(comparison, color.for_stream(&io::stdout()), place::width()),
         Format::Json => serde_json::to_string_pretty(comparison).map_err(io::Error::from)? + "\n",
         Format::Markdown => markdown::render(comparison),
+        Format::Html => html::render(comparison),
     };
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
@@ -189,7 +200,7 @@ impl Selection {
     }
 
     /// The cases to run for each side.
-    fn live(&self, sides: [&Side; 2]) -> Result<Live, Stop> {
+    fn live(&self, sides: [&Side; 2], all: bool) -> Result<Live, Stop> {
         let is_live = |side: &Side| !matches!(side, Side::Report { .. });
         let mut live = Live::default();
         if !sides.iter().any(|side| is_live(side)) {
@@ -215,13 +226,17 @@ impl Selection {
                 live.not_compared.push(NotCompared { id: case.id(), why });
                 continue;
             }
+            if !all && sides.iter().all(|side| is_live(side)) && decide_alike(&put[0], &put[1]) {
+                live.alike.push(case.id());
+                continue;
+            }
             for ((side, put), cases) in sides.iter().zip(put).zip(&mut live.sides) {
                 if is_live(side) {
                     cases.push(put);
                 }
             }
         }
-        if live.sides.iter().all(Vec::is_empty) {
+        if live.sides.iter().all(Vec::is_empty) && live.alike.is_empty() {
             let why: BTreeSet<_> = live.not_compared.iter().map(|case| case.why.as_str()).collect();
             let why = why.into_iter().collect::<Vec<_>>().join("; ");
             let message = match why.is_empty() {
@@ -246,6 +261,8 @@ impl Selection {
 struct Live {
     sides: [Vec<Arc<Case>>; 2],
     not_compared: Vec<NotCompared>,
+    /// Cases in which everything is decided alike.
+    alike: Vec<String>,
 }
 
 /// A comparison as `underlay bisect` ends with.

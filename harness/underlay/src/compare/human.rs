@@ -42,6 +42,7 @@ pub fn render(comparison: &Comparison, paint: Paint, width: usize) -> String {
     out.push_str(&legend(comparison, width));
     out.push_str(&unexplained(comparison, width));
     out.push_str(&left_out(comparison, paint, width));
+    out.push_str(&alike(comparison, width));
     out.push_str(&summary(comparison, paint));
     out
 }
@@ -295,6 +296,22 @@ fn left_out(comparison: &Comparison, paint: Paint, width: usize) -> String {
         out.push('\n');
     }
     out
+}
+
+/// Cases in which nothing can differ.
+fn alike(comparison: &Comparison, width: usize) -> String {
+    wrap(&alike_text(comparison), width, &[' ']).iter().map(|line| format!("{line}\n")).collect()
+}
+
+/// The same in a sentence; empty where there are none.
+pub(super) fn alike_text(comparison: &Comparison) -> String {
+    match comparison.decided_alike.len() {
+        0 => String::new(),
+        1 => "1 case more, in which every agent decides the same in everything, was not run (--all)".to_owned(),
+        many => {
+            format!("{many} cases more, in which every agent decides the same in everything, were not run (--all)")
+        }
+    }
 }
 
 /// `24 cases compared: 3 changed, in 9 cells · asserted: 4 got worse, 1 better`

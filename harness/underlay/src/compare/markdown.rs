@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use indexmap::IndexMap;
 
-use super::human::{grouped, reasons, sign, subject, value};
+use super::human::{alike_text, grouped, reasons, sign, subject, value};
 use super::{CaseChange, Comparison, Trend};
 
 /// The whole comparison.
@@ -16,6 +16,10 @@ pub fn render(comparison: &Comparison) -> String {
         "{} cases compared, {} changed in {} cells; of what is asserted **{} got worse**, {} better.",
         sum.compared, sum.changed_cases, sum.changed_cells, sum.worse, sum.better
     );
+    let alike = alike_text(comparison);
+    if !alike.is_empty() {
+        let _ = writeln!(out, "{}.", text(&alike));
+    }
     let mut scenarios: IndexMap<&str, Vec<&CaseChange>> = IndexMap::new();
     for case in comparison.changed.iter().filter(|case| !case.cells.is_empty()) {
         scenarios.entry(&case.scenario).or_default().push(case);

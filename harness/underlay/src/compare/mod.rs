@@ -3,8 +3,10 @@
 //! A cell is what a scenario measures in one variant: what became of a probe, CoreDNS's readiness, what Helm said, and
 //! each decision that the scenario asserts. Times and counters are no cells: they differ between any two runs.
 
+pub mod alike;
 mod cells;
 mod decisions;
+pub mod html;
 pub mod human;
 pub mod markdown;
 pub mod progress;
@@ -49,6 +51,8 @@ pub struct Comparison {
     pub only_after: Vec<String>,
     /// Cases that were not compared, and why.
     pub not_compared: Vec<NotCompared>,
+    /// Cases that were not run, since every agent decides the same in both, in everything that is carried out.
+    pub decided_alike: Vec<String>,
     /// Rules of Cilium that differ between the versions, as far as the model knows them.
     pub rules: Vec<RuleChange>,
     /// How much changed.
@@ -243,6 +247,7 @@ pub fn compare(before: (Label, &[Case]), after: (Label, &[Case]), not_compared: 
         only_before: missing(&first, &second),
         only_after: missing(&second, &first),
         not_compared,
+        decided_alike: Vec::new(),
         rules,
         summary,
     }

@@ -1,24 +1,19 @@
-//! The report as a page for a browser: one file that fetches nothing and runs nothing.
+//! The report as a page for a browser.
 //!
 //! Tables first; each cell leads to its evidence, which is in the page but shown only when asked for, or when something
 //! is wrong there. That works by links and style alone (`:target`), so there is no script, and the page's own policy
 //! forbids any. All that comes from scenario files or from the wire is escaped by the templates.
 
 use indexmap::IndexMap;
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 
+use super::page::page;
 use super::picture::svg::{self, Gallery};
 use super::schema::steps::Step;
 use super::schema::walk::{Change, Hop, Walk};
 use super::schema::{Case, Check, Claim, Node, Probe, Report};
 use super::table::{self, Look, RUNNING, about, about_in, conditions, groups, shown, shown_whole, subjects};
 use crate::verdict::Verdict;
-
-/// The page's style.
-const STYLE: &str = include_str!("html.css");
-
-/// Nothing from anywhere: no script, no frame, no form, no address for relative links.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
 
 /// The whole page.
 pub fn render(report: &Report) -> String {
@@ -33,31 +28,17 @@ pub fn render(report: &Report) -> String {
             section(index, &numbered, &mut gallery)
         })
         .collect();
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta http-equiv="Content-Security-Policy" content=(POLICY);
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                meta name="referrer" content="no-referrer";
-                title { "underlay: " (headline(report)) }
-                style { (PreEscaped(STYLE)) (PreEscaped(svg::STYLE)) }
-            }
-            body {
-                a class="skip" href="#tables" { "Skip to the tables" }
-                header { (head(report, &groups)) }
-                main id="tables" {
-                    @for section in &sections { (section) }
-                    @if report.cases.is_empty() { p { "No case has finished." } }
-                }
-                footer { (foot(report)) }
-                (gallery.common())
-            }
+    let body = html! {
+        a class="skip" href="#tables" { "Skip to the tables" }
+        header { (head(report, &groups)) }
+        main id="tables" {
+            @for section in &sections { (section) }
+            @if report.cases.is_empty() { p { "No case has finished." } }
         }
+        footer { (foot(report)) }
+        (gallery.common())
     };
-    page.into_string() + "\n"
+    page(&format!("underlay: {}", headline(report)), svg::STYLE, &body)
 }
 
 /// `4 cases: 2 pass, 1 fail`
