@@ -172,8 +172,6 @@ impl Assembly<'_> {
             device_mtu: mtu.device,
             pod_mtu: mtu.pods,
             tunnels: tunnel::endpoints(config, node, self.node_ip),
-            mark_carries_identity: rules.mark_carries_identity,
-            rejects_without_backends: rules.rejects_without_backends,
             node_routes: tunnel::node_routes(config, node),
             because: Vec::new(),
         };

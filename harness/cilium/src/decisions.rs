@@ -7,7 +7,6 @@ use serde::Serialize;
 
 pub use crate::config::Routing;
 pub use crate::node_address::NodeAddress;
-use crate::tunnel;
 
 /// Everything one agent decides for its node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -48,10 +47,6 @@ pub struct Decisions {
     pub pod_mtu: u32,
     /// Where packets for the peers' pods are sent, one entry a peer.
     pub tunnels: Vec<Tunnel>,
-    /// Whether VXLAN's outer packets carry the sender's identity in their mark; see [`Decisions::mark`].
-    pub mark_carries_identity: bool,
-    /// Whether a packet to a service without backends is answered with an ICMP error, and not just dropped.
-    pub rejects_without_backends: bool,
     /// Routes to the peers' pods the agent puts into the main table (`autoDirectNodeRoutes`, native routing only).
     pub node_routes: Vec<NodeRoute>,
     /// Each decision's rule, in order of decision.
@@ -157,11 +152,6 @@ impl Decisions {
     /// The selected device of that name.
     pub fn device(&self, name: &str) -> Option<&Device> {
         self.devices.iter().find(|device| device.name == name)
-    }
-
-    /// The mark of VXLAN's outer packets for a sender of this identity, which the kernel's routing of them sees.
-    pub fn mark(&self, identity: u32) -> u32 {
-        if self.mark_carries_identity { tunnel::mark(identity) } else { tunnel::OVERLAY }
     }
 
     /// Masquerading in the words of `cilium status`: `BPF [enp0s6, tailscale0]`, `IPTables` or `Disabled`.

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::tunnel;
 use crate::version::{Minor, Version};
 
 /// How devices are found.
@@ -127,6 +128,11 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// The mark of VXLAN's outer packets for a sender of this identity, which the kernel's routing of them sees.
+    pub fn mark(&self, identity: u32) -> u32 {
+        if self.mark_carries_identity { tunnel::mark(identity) } else { tunnel::OVERLAY }
+    }
+
     /// The rules of a version. A version without a patch release takes its line's latest.
     pub fn of(version: &Version) -> Self {
         let minor = version.minor();

@@ -40,6 +40,16 @@ pub enum Error {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// What programs of a node run in can't be made, or a program can't be started there.
+    #[error("surroundings of {name}: {step}")]
+    Surroundings {
+        /// The node.
+        name: String,
+        /// What was tried.
+        step: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
     /// A part of the overlay failed.
     #[error("overlay of {node}: {step}: {reason}")]
     Overlay {
@@ -74,9 +84,10 @@ impl Error {
     /// The errno behind the error, where there is one.
     pub fn raw_os_error(&self) -> Option<i32> {
         match self {
-            Self::Namespace { source, .. } | Self::Netlink { source, .. } | Self::Socket { source, .. } => {
-                source.raw_os_error()
-            }
+            Self::Namespace { source, .. }
+            | Self::Netlink { source, .. }
+            | Self::Socket { source, .. }
+            | Self::Surroundings { source, .. } => source.raw_os_error(),
             Self::Internet { source, .. } => source.as_ref().and_then(io::Error::raw_os_error),
             _ => None,
         }

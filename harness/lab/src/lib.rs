@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of Kubernetes or Cilium.
 
+pub mod cgroup;
 pub mod conntrack;
 pub mod doctor;
 pub mod drops;
@@ -18,6 +19,7 @@ pub mod overlay;
 pub mod sandbox;
 pub mod serve;
 pub mod socket;
+pub mod surroundings;
 pub mod sys;
 pub mod sysctl;
 pub mod vcn;
@@ -26,4 +28,5 @@ pub use error::{Error, Result};
 pub use host::{Capability, Missing};
 pub use lab::Lab;
 pub use namespace::Namespace;
+pub use surroundings::Surroundings;
 pub use sysctl::Sysctls;

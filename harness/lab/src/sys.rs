@@ -2,9 +2,13 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use nix::libc;
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -26,4 +30,19 @@ pub(crate) fn packet_socket() -> io::Result<OwnedFd> {
 pub fn async_fd(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an OwnedFd is open as long as it lives, and the AsyncFd owns it from here on.
     unsafe { AsyncFd::register_with_interest(fd, interest) }.map_err(io::Error::from)
+}
+
+/// Binds a process to be to the thread that starts it: killed when that ends. It joins the cgroup whose `cgroup.procs` is
+/// open for writing as `cgroup` before it runs anything of its own.
+pub(crate) fn begin_bound(command: &mut Command, cgroup: Option<RawFd>) {
+    let bind = move || {
+        prctl::set_pdeathsig(Signal::SIGKILL)?;
+        if let Some(cgroup) = cgroup {
+            // SAFETY: the caller of `spawn` keeps it open; the child has a copy.
+            nix::unistd::write(unsafe { BorrowedFd::borrow_raw(cgroup) }, b"0")?;
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec it makes two system calls and touches no memory but its own stack.
+    unsafe { command.pre_exec(bind) };
 }

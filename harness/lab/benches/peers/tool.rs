@@ -94,10 +94,9 @@ fn told(program: &Path, nodes: usize) -> Result<Times, String> {
     let said = String::from_utf8_lossy(&output.stdout);
     let told = said.lines().last().and_then(|line| serde_json::from_str::<Told>(line).ok());
     match told {
-        Some(told) if output.status.success() => Ok(Times {
-            build: Duration::from_micros(told.build_us),
-            close: Some(Duration::from_micros(told.close_us)),
-        }),
+        Some(told) if output.status.success() => {
+            Ok(Times { build: Duration::from_micros(told.build_us), close: Some(Duration::from_micros(told.close_us)) })
+        }
         _ => {
             let complaint = String::from_utf8_lossy(&output.stderr);
             Err(format!("{}: {}", output.status, complaint.lines().last().unwrap_or("said nothing")))

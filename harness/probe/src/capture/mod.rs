@@ -516,11 +516,12 @@ impl State {
         }
         let Some(found) = self.correlator.identify(place, &decoded) else { return false };
         let death = told_elsewhere(&tap.name, &found);
+        let interface = tap.name_of(raw.link);
         let sighting = Sighting {
             namespace: Arc::clone(&tap.name),
-            interface: tap.name_of(raw.link),
+            in_passing: raw.in_passing && !takes_all(&interface),
+            interface,
             direction: raw.direction,
-            in_passing: raw.in_passing,
             time: raw.time,
             kind: found.kind,
             packet: found.packet,
@@ -590,6 +591,12 @@ fn ends_it(packet: &Summary) -> bool {
         Transport::Tcp { syn, .. } => syn,
         _ => true,
     }
+}
+
+/// Whether what stands behind an interface takes every packet, whoever's hardware address is on it: Cilium's own devices,
+/// where eBPF looks at packets before the kernel would turn them away (Cilium 1.18, bpf/bpf_overlay.c).
+fn takes_all(interface: &str) -> bool {
+    interface.starts_with("cilium_")
 }
 
 /// The death that an ICMP error tells somebody else than the probe.

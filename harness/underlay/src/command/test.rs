@@ -15,6 +15,8 @@ use topology::network::OverlayBackend;
 use super::bench::Bench;
 use super::{Stop, place, select, truth};
 use crate::case::Case;
+use crate::engine::agent::AgentEngine;
+use crate::engine::agent::source::Sources;
 use crate::engine::netns::Netns;
 use crate::exit;
 use crate::observed::{Engine, EngineError, Observed};
@@ -63,6 +65,15 @@ pub(super) struct Args {
     /// Of two engines: cells that are known to differ, in place of the list that comes with this program.
     #[arg(long, value_name = "FILE")]
     known_differences: Option<PathBuf>,
+
+    /// Where Cilium is, for the engine `agent`: a directory with usr/bin/cilium-agent, usr/bin/cilium-dbg and
+    /// var/lib/cilium/bpf (an unpacked image, an own build), or a folder of such, by version (1.18.2/, 1.19/).
+    #[arg(long, value_name = "DIR", env = "UNDERLAY_CILIUM_ROOT")]
+    cilium_root: Option<PathBuf>,
+
+    /// etcd's program, for the engine `agent`; without it, the one in PATH.
+    #[arg(long, value_name = "FILE", env = "UNDERLAY_ETCD")]
+    etcd: Option<PathBuf>,
 
     /// Whose rules decide, in place of what the files say: `cilium` or `guide`.
     #[arg(long, value_name = "MODEL")]
@@ -117,6 +128,8 @@ pub(super) enum Format {
 enum EngineName {
     /// Namespaces of this host; Cilium's decisions by a model.
     Netns,
+    /// The real cilium-agent in those namespaces, without Kubernetes.
+    Agent,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -195,9 +208,10 @@ pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
     Ok(end?.exit_code())
 }
 
-fn engine(name: EngineName, _args: &Args) -> Result<Arc<dyn Engine>, Stop> {
+fn engine(name: EngineName, args: &Args) -> Result<Arc<dyn Engine>, Stop> {
     Ok(match name {
         EngineName::Netns => Arc::new(Netns),
+        EngineName::Agent => Arc::new(AgentEngine::new(sources(args)?)),
     })
 }
 
@@ -217,6 +231,15 @@ fn against(args: &Args, names: [EngineName; 2], cases: Vec<Arc<Case>>, color: Co
         record: args.record.as_deref(),
     };
     truth::run(asked, &bench, color)
+}
+
+/// Where real agents come from.
+fn sources(args: &Args) -> Result<Sources, Stop> {
+    let help = "name a directory with --cilium-root DIR, or run the model: --engine netns";
+    let Some(root) = &args.cilium_root else {
+        return Err(Stop::usage("--engine agent needs a Cilium", help));
+    };
+    Sources::new(root, args.etcd.as_deref()).map_err(|reason| Stop::usage(reason, help))
 }
 
 fn set_overlay(cases: &mut [Arc<Case>], overlay: Overlay) {

@@ -23,11 +23,16 @@ use crate::observed::{DnsState, EngineError};
 /// Test pods of a node, by their names below it; in [`Workload`]'s order.
 const TEST_PODS: [&str; 2] = ["pod", "pod-2"];
 /// A CoreDNS replica's name below its node.
-pub const COREDNS: &str = "coredns";
+const COREDNS: &str = "coredns";
 /// kubeadm's Deployment has two replicas (cmd/kubeadm/app/constants), spread over nodes by preferred anti-affinity.
 const REPLICAS: usize = 2;
 /// First host number of a node's pods; the router has 1.
 const FIRST_POD: u32 = 10;
+
+/// Identities of pods where a scenario chooses none: low bytes that no other program's mark uses, unlike 0x04 and 0x08
+/// (Cilium #36104). CoreDNS has another than test pods, as labels differ.
+const TEST_IDENTITY: u32 = 0x5601;
+const COREDNS_IDENTITY: u32 = 0x5602;
 
 /// A node with its pods.
 struct Node {
@@ -199,10 +204,10 @@ fn wanted(case: &Case, place: usize, node: &str) -> Vec<Wanted> {
         .chain(coredns)
         .zip(FIRST_POD..)
         .enumerate()
-        .map(|(index, (name, host))| Wanted {
-            name,
-            address: (first + host).into(),
-            identity: case.cluster.identities.get(&Workload { node: node.to_owned(), index }).copied(),
+        .map(|(index, (name, host))| {
+            let chosen = case.cluster.identities.get(&Workload { node: node.to_owned(), index });
+            let usual = if name == COREDNS { COREDNS_IDENTITY } else { TEST_IDENTITY };
+            Wanted { name, address: (first + host).into(), identity: chosen.copied().unwrap_or(usual) }
         })
         .collect()
 }

@@ -18,8 +18,8 @@ pub struct Wanted {
     pub name: &'static str,
     /// Its address.
     pub address: Ipv4Addr,
-    /// Its security identity, where the scenario chooses one.
-    pub identity: Option<u32>,
+    /// Its security identity.
+    pub identity: u32,
 }
 
 /// The cluster's agents, one for each node, and what they make of packets.

@@ -4,6 +4,7 @@
 //! [`cluster`] is pods and what runs in them, [`story`] and [`steps`] what happens to it, [`send`] probes it, and [`trace`] says what
 //! became of the packets. Each engine, a folder, is a [`fleet::Fleet`]: the agents, and what they make of packets.
 
+pub mod agent;
 mod cluster;
 mod fleet;
 pub mod inputs;

@@ -21,8 +21,10 @@ pub struct Pod {
     pub namespace: Namespace,
     /// The node's end of its veth.
     pub lxc: String,
-    mac: [u8; 6],
-    lxc_mac: [u8; 6],
+    /// Hardware address of its end.
+    pub mac: [u8; 6],
+    /// Hardware address of the node's end.
+    pub lxc_mac: [u8; 6],
 }
 
 /// What pods of one node have in common.

@@ -3,8 +3,8 @@
 
 use std::net::Ipv4Addr;
 
-use cilium::Decisions;
 use cilium::decisions::{HostRouting, Masquerade};
+use cilium::{Decisions, Rules};
 use ipnet::Ipv4Net;
 use lab::nft::{Chain, ChainType, Hook, IcmpUnreachable, Statement, Table};
 
@@ -21,6 +21,8 @@ const TAILSCALE_MARKS: u32 = 0x00ff_0000;
 
 /// What one node's rules are made from.
 pub struct Firewall<'a> {
+    /// What its version's datapath does.
+    pub rules: &'a Rules,
     /// What its agent decided.
     pub decisions: &'a Decisions,
     /// The pods' range on this node.
@@ -124,7 +126,7 @@ impl Firewall<'_> {
             if hook == Hook::Prerouting {
                 rule.insert(0, Statement::Input(PODS.to_owned()));
             }
-            rule.push(match self.decisions.rejects_without_backends {
+            rule.push(match self.rules.rejects_without_backends {
                 true => Statement::Reject(IcmpUnreachable::Port),
                 false => Statement::Drop,
             });
@@ -187,7 +189,7 @@ impl Firewall<'_> {
     fn tunnel_mark(&self) -> Chain {
         let mut chain = base("tunnel-mark", ChainType::Filter, Hook::Postrouting, -150);
         let out = || Statement::Output(VXLAN_DEVICE.to_owned());
-        let mark = |identity| Statement::SetMark { value: self.decisions.mark(identity), mask: u32::MAX };
+        let mark = |identity| Statement::SetMark { value: self.rules.mark(identity), mask: u32::MAX };
         chain = chain.rule([out(), mark(cilium::tunnel::HOST_IDENTITY)]);
         for pod in self.pods {
             chain = chain.rule([out(), Statement::Source(pod.address.into()), mark(pod.identity)]);

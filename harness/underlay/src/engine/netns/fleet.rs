@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use cilium::Decisions;
 use cilium::config::AgentConfig;
 use cilium::inputs::NodeInputs;
+use cilium::{Decisions, Rules};
 use lab::lab::blocking;
 use lab::{Lab, Namespace};
 
@@ -21,11 +21,6 @@ use crate::engine::services::Service;
 use crate::nat::{self, NatEntry};
 use crate::observed::{Agent, EngineError};
 
-/// Identities of pods where a scenario chooses none: low bytes that no other program's mark uses, unlike 0x04 and 0x08
-/// (Cilium #36104). CoreDNS has another than test pods, as labels differ.
-const TEST_IDENTITY: u32 = 0x5601;
-const COREDNS_IDENTITY: u32 = 0x5602;
-
 /// Nodes' places in the cluster and their routers' addresses, by name.
 type Routers = BTreeMap<String, (usize, Ipv4Addr)>;
 
@@ -40,6 +35,7 @@ struct Node {
 
 /// Agents that are a model.
 pub struct Modelled {
+    rules: Rules,
     config: AgentConfig,
     agents: Vec<(String, Agent)>,
     /// Nodes whose agents run.
@@ -70,7 +66,14 @@ impl Fleet for Modelled {
         let agents = decided.into_iter().map(|(name, agent)| (name, agent.into())).collect();
         let routers =
             inputs.iter().map(|node| (node.name.clone(), (node_index(&case.network, &node.name), node.router_ip)));
-        Ok(Self { config, agents, nodes, routers: routers.collect(), services: Vec::new() })
+        Ok(Self {
+            rules: Rules::of(&case.version),
+            config,
+            agents,
+            nodes,
+            routers: routers.collect(),
+            services: Vec::new(),
+        })
     }
 
     async fn agents(&self) -> Result<Vec<(String, Agent)>, EngineError> {
@@ -119,7 +122,7 @@ impl Fleet for Modelled {
 
     /// One that dies of it leaves what it did before: programs and routes stay without their agent.
     async fn restart(&mut self, running: &Case, installed: &Installed) -> Result<(), EngineError> {
-        self.config = installed.config.clone();
+        (self.rules, self.config) = (Rules::of(&running.version), installed.config.clone());
         let seen = self.look(running)?;
         let decided = agents::decide(running, &self.config, &seen);
         for ((node, inputs), (_, agent)) in self.nodes.iter_mut().zip(seen).zip(&decided) {
@@ -152,6 +155,7 @@ impl Modelled {
         let mut loading = Vec::new();
         for node in &self.nodes {
             let tables = Firewall {
+                rules: &self.rules,
                 decisions: &node.decisions,
                 pod_cidr: node.inputs.pod_cidr,
                 router_ip: node.inputs.router_ip,
@@ -227,9 +231,7 @@ impl Node {
             datapath.add_devices()?;
             datapath.install()?;
             for pod in wanted {
-                let usual = if pod.name == crate::engine::cluster::COREDNS { COREDNS_IDENTITY } else { TEST_IDENTITY };
-                let identity = pod.identity.unwrap_or(usual);
-                let pod = Pod::create(self.pod_network(), pod.name, pod.address, identity)?;
+                let pod = Pod::create(self.pod_network(), pod.name, pod.address, pod.identity)?;
                 datapath.attach(&pod)?;
                 pods.push(pod);
             }

@@ -1,0 +1,184 @@
+//! Real agents on a lab.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use lab::Lab;
+use serde_json::Value;
+
+use super::endpoint;
+use super::node::{self, NodeAgent, Started};
+use super::options::{self, Told};
+use super::readback;
+use super::services;
+use super::source::Sources;
+use super::store::Store;
+use crate::case::Case;
+use crate::engine::fleet::{Fleet, Wanted};
+use crate::engine::install::{self, Installed};
+use crate::engine::pod::Pod;
+use crate::engine::services::Service;
+use crate::nat::NatEntry;
+use crate::observed::{Agent, EngineError};
+
+/// How long agents may take to carry services out.
+const PATIENCE: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Agents that are real.
+pub struct Real {
+    sources: Sources,
+    /// In the topology's order. Before the store: they end first.
+    nodes: Vec<(NodeAgent, Started)>,
+    pods: Vec<Vec<Pod>>,
+    store: Store,
+}
+
+impl Fleet for Real {
+    const ENGINE: &'static str = "agent";
+    type Setup = Sources;
+
+    async fn start(sources: &Sources, case: &Case, installed: &Installed, lab: &Lab) -> Result<Self, EngineError> {
+        let root = sources.root(&case.version)?;
+        let store = Store::start(&sources.etcd).await?;
+        let mut nodes = Vec::new();
+        for (node, place) in case.network.cluster_nodes().zip(0..) {
+            if let Some(built) = lab.node(&node.name) {
+                let pod_cidr = case.cluster.node_pod_cidr(place);
+                let agent = NodeAgent::create(&built.namespace, pod_cidr, root.clone(), &store).await?;
+                fs::write(agent.surroundings.path(node::SERVICES), services::file(&[]).to_string())
+                    .map_err(|error| EngineError::failed("write services", &error))?;
+                nodes.push((agent, Started::Running));
+            }
+        }
+        let mut fleet = Self { sources: sources.clone(), nodes, pods: Vec::new(), store };
+        fleet.start_agents(case, installed).await?;
+        Ok(fleet)
+    }
+
+    async fn agents(&self) -> Result<Vec<(String, Agent)>, EngineError> {
+        let asked = self.nodes.iter().map(|(node, started)| async move {
+            let agent = match started {
+                Started::Running => Agent::Running(Box::new(readback::decisions(node).await?)),
+                Started::Fatal(words) => Agent::Fatal(words.clone()),
+                Started::Ended => Agent::Absent,
+            };
+            Ok((node.name.clone(), agent))
+        });
+        futures::future::try_join_all(asked).await
+    }
+
+    async fn admit(&mut self, _: &Case, wanted: Vec<Vec<Wanted>>) -> Result<Vec<Vec<Pod>>, EngineError> {
+        let mut identities: Vec<_> = wanted.iter().flatten().map(|pod| pod.identity).collect();
+        identities.sort_unstable();
+        identities.dedup();
+        if let Some((node, _)) = self.nodes.first() {
+            for identity in identities {
+                endpoint::choose(node, identity).await?;
+            }
+        }
+        let admitted = self.nodes.iter().zip(&wanted).map(|((node, _), wanted)| async move {
+            let mut pods = Vec::new();
+            for pod in wanted {
+                pods.push(endpoint::admit(node, pod).await?);
+            }
+            endpoint::settled(node).await?;
+            Ok::<_, EngineError>(pods)
+        });
+        self.pods = futures::future::try_join_all(admitted).await?;
+        Ok(self.pods.clone())
+    }
+
+    async fn load(&mut self, services: &[Service]) -> Result<(), EngineError> {
+        let file = services::file(services).to_string();
+        let failed = |error: std::io::Error| EngineError::failed("write services", &error);
+        for (node, _) in &self.nodes {
+            // Renamed, so that no agent reads half of it.
+            let (path, new) =
+                (node.surroundings.path(node::SERVICES), node.surroundings.path("/run/cilium/services.new"));
+            fs::write(&new, &file).map_err(failed)?;
+            fs::rename(&new, &path).map_err(failed)?;
+        }
+        let carried = self.nodes.iter().map(|(node, _)| carried_out(node, services));
+        futures::future::try_join_all(carried).await.map(drop)
+    }
+
+    async fn react(&mut self, _running: &Case) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    async fn restart(&mut self, running: &Case, installed: &Installed) -> Result<(), EngineError> {
+        self.start_agents(running, installed).await
+    }
+
+    async fn end(&mut self) -> Result<(), EngineError> {
+        let ending = self.nodes.iter_mut().map(|(node, started)| async move {
+            node.end().await;
+            *started = Started::Ended;
+        });
+        futures::future::join_all(ending).await;
+        Ok(())
+    }
+
+    async fn nat(&self) -> Result<Vec<(String, Vec<NatEntry>)>, EngineError> {
+        let asked = self
+            .nodes
+            .iter()
+            .map(|(node, _)| async move { Ok((node.name.clone(), readback::nat(node, node.pod_cidr).await?)) });
+        futures::future::try_join_all(asked).await
+    }
+}
+
+impl Real {
+    /// Starts every agent with what the case says, all at once.
+    async fn start_agents(&mut self, case: &Case, installed: &Installed) -> Result<(), EngineError> {
+        let root = self.sources.root(&case.version)?;
+        let values = install::values(case)
+            .map_err(|reason| EngineError::Failed { step: "read the values".to_owned(), reason })?;
+        let store = self.store.endpoint();
+        let starting = self.nodes.iter_mut().map(|(node, started)| {
+            let told = Told {
+                node_ip: case.cluster.node_ips.get(&node.name).copied(),
+                pod_cidr: node.pod_cidr,
+                store: store.clone(),
+            };
+            let options = options::options(&installed.config.config_map, values.get("extraConfig"), &told);
+            let root = root.clone();
+            async move {
+                *started = node.start(&options, root).await?;
+                Ok::<_, EngineError>(())
+            }
+        });
+        futures::future::try_join_all(starting).await.map(drop)
+    }
+}
+
+/// Waits until an agent's services are these.
+async fn carried_out(node: &NodeAgent, services: &[Service]) -> Result<(), EngineError> {
+    let began = Instant::now();
+    loop {
+        let known = node.api.get("/v1/service").await;
+        let known = known.map_err(|error| EngineError::failed("ask for services", &error))?;
+        let missing = services.iter().find(|service| !knows(&known, service));
+        let Some(missing) = missing else { return Ok(()) };
+        if began.elapsed() > PATIENCE {
+            let reason = format!("{} doesn't have {} as told within {} s", node.name, missing.name, PATIENCE.as_secs());
+            return Err(EngineError::Failed { step: "tell agents of services".to_owned(), reason });
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+fn knows(known: &Value, service: &Service) -> bool {
+    let entries = known.as_array().map(Vec::as_slice).unwrap_or_default();
+    entries.iter().any(|entry| {
+        let at = |path: &str| entry.pointer(path);
+        let backends = at("/spec/backend-addresses").and_then(Value::as_array).map_or(0, Vec::len);
+        at("/spec/frontend-address/ip").and_then(Value::as_str) == Some(service.address.to_string().as_str())
+            && at("/spec/frontend-address/port").and_then(Value::as_u64) == Some(service.port.into())
+            && at("/spec/frontend-address/protocol").and_then(Value::as_str).is_none_or(|protocol| {
+                protocol.eq_ignore_ascii_case(if service.protocol == 17 { "udp" } else { "tcp" })
+            })
+            && backends == service.backends.len()
+    })
+}

@@ -1,0 +1,232 @@
+//! One node's agent: where it runs, what it was told, whether it lives.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use ipnet::Ipv4Net;
+use lab::surroundings::{Config, Mount, Program};
+use lab::{Namespace, Surroundings};
+use serde_json::Value;
+
+use super::api::Api;
+use super::process::{self, Log, Process};
+use super::source::Root;
+use super::store::Store;
+use crate::observed::EngineError;
+
+/// Where agents keep what lives as long as their node.
+const RUN: &str = "/run/cilium";
+/// The BPF file system.
+pub const BPFFS: &str = "/sys/fs/bpf";
+/// The node's cgroup.
+pub const CGROUP: &str = "/run/cilium/cgroupv2";
+/// Where the agent finds what it compiles.
+pub const LIBRARY: &str = "/run/cilium/lib";
+/// Where it finds pods' namespaces, to give their interfaces another MTU (Cilium 1.18, pkg/defaults, `NetNsPath`).
+pub const PODS: &str = "/run/cilium/netns";
+/// Where it finds services.
+pub const SERVICES: &str = "/run/cilium/services.json";
+/// Its options, a file each.
+const OPTIONS: &str = "/run/cilium/config";
+/// Its API's socket.
+const SOCKET: &str = "/run/cilium/cilium.sock";
+
+/// How long an agent may take to answer after its start, on a machine that is busy.
+const START: Duration = Duration::from_secs(120);
+/// How long a question may take.
+const QUESTION: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What came of an agent's start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Started {
+    /// It runs and has an address of its own.
+    Running,
+    /// It died; its last words.
+    Fatal(String),
+    /// It was ended, and there is none any more.
+    Ended,
+}
+
+/// One node's agent.
+#[derive(Debug)]
+pub struct NodeAgent {
+    /// The node's name.
+    pub name: String,
+    /// Its network namespace.
+    pub namespace: Namespace,
+    /// Its pods' range.
+    pub pod_cidr: Ipv4Net,
+    /// Where its agent runs.
+    pub surroundings: Surroundings,
+    /// The agent's API.
+    pub api: Api,
+    /// What it said, over all restarts.
+    pub log: Log,
+    root: Root,
+    process: Option<Process>,
+}
+
+impl NodeAgent {
+    /// Makes a node's surroundings; no agent runs there yet.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub async fn create(
+        namespace: &Namespace,
+        pod_cidr: Ipv4Net,
+        root: Root,
+        store: &Store,
+    ) -> Result<Self, EngineError> {
+        let name = namespace.name();
+        let (cgroup, cgroup_inside) = store.cgroup(name)?;
+        let mut mounts = Vec::new();
+        if root.as_root().is_some() {
+            mounts.push(Mount::Bind { from: "/run".into(), to: "/run".into(), read_only: false });
+            mounts.push(Mount::Tmpfs("/tmp".into()));
+        }
+        let library = Path::new(LIBRARY).join("bpf");
+        mounts.extend([
+            Mount::Directory(RUN.into()),
+            Mount::Tmpfs(RUN.into()),
+            Mount::Directory(PODS.into()),
+            Mount::Directory(CGROUP.into()),
+            Mount::Bind { from: cgroup_inside, to: CGROUP.into(), read_only: false },
+            Mount::Copy { from: root.programs(), to: library },
+            Mount::Special { kind: "bpf", to: BPFFS.into() },
+            // Agents set kernel.unprivileged_bpf_disabled and kernel.timer_migration, which are the host's; they do
+            // without where they can't.
+            Mount::ReadOnly("/proc/sys/kernel".into()),
+        ]);
+        let surroundings = Surroundings::create(Config {
+            name,
+            namespace,
+            within: Some(store.surroundings()),
+            root: root.as_root(),
+            mounts,
+            cgroup: Some(&cgroup),
+        })
+        .await?;
+        Ok(Self {
+            name: name.to_owned(),
+            namespace: namespace.clone(),
+            pod_cidr,
+            api: Api::at(surroundings.path(SOCKET)),
+            surroundings,
+            log: Log::default(),
+            root,
+            process: None,
+        })
+    }
+
+    /// Starts the agent with these options, in place of the one that runs, and waits until it answers or has died.
+    ///
+    /// # Errors
+    /// It can't be started, or neither answers nor dies.
+    pub async fn start(&mut self, options: &BTreeMap<String, String>, root: Root) -> Result<Started, EngineError> {
+        self.end().await;
+        self.root = root;
+        let failed = |error: std::io::Error| EngineError::failed("write an agent's options", &error);
+        let folder = self.surroundings.path(OPTIONS);
+        if folder.exists() {
+            fs::remove_dir_all(&folder).map_err(failed)?;
+        }
+        fs::create_dir(&folder).map_err(failed)?;
+        for (name, value) in options {
+            fs::write(folder.join(name), value).map_err(failed)?;
+        }
+        let program = self.program(self.root.agent(), &["--config-dir", OPTIONS]);
+        self.process = Some(Process::start(&self.surroundings, program, self.log.clone()).await?);
+        self.answers().await
+    }
+
+    /// Ends the agent, if one runs.
+    pub async fn end(&mut self) {
+        if let Some(process) = self.process.take() {
+            process.stop().await;
+        }
+    }
+
+    /// A program of Cilium's, on this node.
+    fn program(&self, path: PathBuf, arguments: &[&str]) -> Program {
+        Program {
+            path,
+            arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
+            environment: self.root.environment(),
+            directory: RUN.into(),
+        }
+    }
+
+    async fn answers(&mut self) -> Result<Started, EngineError> {
+        let began = Instant::now();
+        loop {
+            if self.process.as_mut().is_none_or(|process| process.ended().is_some()) {
+                self.process = None;
+                return Ok(Started::Fatal(last_words(&self.log.lines())));
+            }
+            let reason = match tokio::try_join!(self.api.get("/v1/config"), self.api.get("/v1/healthz")) {
+                Ok((config, _)) if router(&config).is_none() => "it has no address yet".to_owned(),
+                // The parts of the status are gathered one after the other.
+                Ok((_, status)) if status.pointer("/routing/inter-host-routing-mode").is_none() => {
+                    "its status isn't complete yet".to_owned()
+                }
+                Ok(_) => return Ok(Started::Running),
+                Err(error) => error.to_string(),
+            };
+            if began.elapsed() > START {
+                let step = format!("start the agent on {}", self.name);
+                return Err(EngineError::Failed { step, reason: format!("after {} s: {reason}", START.as_secs()) });
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// What `cilium-dbg` says to these arguments.
+    ///
+    /// # Errors
+    /// It fails, or takes too long.
+    pub async fn ask(&self, arguments: &[&str]) -> Result<String, EngineError> {
+        let program = self.program(self.root.dbg(), arguments);
+        process::output(&self.surroundings, program, QUESTION)
+            .await
+            .map_err(|reason| EngineError::Failed { step: format!("ask the agent on {}", self.name), reason })
+    }
+}
+
+/// The agent's own address, the pods' next hop, as its API tells it.
+pub fn router(config: &Value) -> Option<std::net::Ipv4Addr> {
+    config.pointer("/status/addressing/ipv4/ip")?.as_str()?.parse().ok()
+}
+
+/// What an agent died of: the error of its last fatal or erroneous line, without the log's own words.
+fn last_words(lines: &[String]) -> String {
+    let about = |level: &str| lines.iter().rev().find(|line| line.contains(&format!("level={level}")));
+    let line = about("fatal").or_else(|| about("error")).or_else(|| lines.last());
+    let Some(line) = line else { return "it said nothing".to_owned() };
+    match (field(line, "msg"), field(line, "error")) {
+        (_, Some(error)) => error,
+        (Some(message), None) => message,
+        (None, None) => line.clone(),
+    }
+}
+
+/// A field of a logfmt line.
+fn field(line: &str, name: &str) -> Option<String> {
+    let start = line.find(&format!(" {name}="))? + name.len() + 2;
+    let rest = &line[start..];
+    let Some(quoted) = rest.strip_prefix('"') else {
+        return Some(rest.split(' ').next().unwrap_or_default().to_owned());
+    };
+    let mut text = String::new();
+    let mut letters = quoted.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '"' => break,
+            '\\' => text.extend(letters.next()),
+            other => text.push(other),
+        }
+    }
+    Some(text)
+}

@@ -1,0 +1,147 @@
+//! Where Cilium comes from: a directory, either a complete root file system (an image, unpacked) or the tree of an own
+//! build, which has little more than the agent.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::path::{Path, PathBuf};
+
+use cilium::Version;
+
+use crate::observed::EngineError;
+
+/// The agent, below a root.
+const AGENT: &str = "usr/bin/cilium-agent";
+/// The program users ask agents with.
+const DBG: &str = "usr/bin/cilium-dbg";
+/// What the agent compiles.
+const PROGRAMS: &str = "var/lib/cilium/bpf";
+
+/// Where Cilium and etcd come from.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// A Cilium's root, or a folder of such, by version.
+    pub cilium: PathBuf,
+    /// etcd's program.
+    pub etcd: PathBuf,
+}
+
+impl Sources {
+    /// Cilium from `cilium`; etcd from there, or found in PATH.
+    ///
+    /// # Errors
+    /// What is missing, with the remedy.
+    pub fn new(cilium: &Path, etcd: Option<&Path>) -> Result<Self, String> {
+        let cilium = cilium.canonicalize().map_err(|error| format!("{}: {error}", cilium.display()))?;
+        let etcd = match etcd {
+            Some(file) => file.canonicalize().map_err(|error| format!("{}: {error}", file.display()))?,
+            None => in_path("etcd").ok_or("there is no etcd in PATH: install it, or name it with --etcd FILE")?,
+        };
+        Ok(Self { cilium, etcd })
+    }
+
+    /// The root of this version.
+    ///
+    /// # Errors
+    /// There is none: the case is skipped, with the remedy.
+    pub fn root(&self, version: &Version) -> Result<Root, EngineError> {
+        if self.cilium.join(AGENT).exists() {
+            return Root::open(&self.cilium);
+        }
+        let bare = version.as_str().trim_start_matches('v');
+        let names = [bare.to_owned(), format!("v{bare}"), version.minor().to_string()];
+        let found = names.iter().map(|name| self.cilium.join(name)).find(|root| root.join(AGENT).exists());
+        let Some(root) = found else {
+            let what = format!(
+                "run Cilium {version}: there is no {AGENT} in {}, nor below {bare}/ or {}/ in there",
+                self.cilium.display(),
+                version.minor()
+            );
+            return Err(EngineError::Unsupported { engine: "agent", what });
+        };
+        Root::open(&root)
+    }
+}
+
+/// A Cilium that can be run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Root {
+    /// Where it is.
+    path: PathBuf,
+    /// Whether it is a complete root file system: then agents see it in place of the host's.
+    complete: bool,
+}
+
+impl Root {
+    /// What is at `path`.
+    ///
+    /// # Errors
+    /// Something is missing in it.
+    pub fn open(path: &Path) -> Result<Self, EngineError> {
+        for part in [AGENT, DBG, PROGRAMS] {
+            if !path.join(part).exists() {
+                let what = format!("run Cilium from {}: there is no {part} in it", path.display());
+                return Err(EngineError::Unsupported { engine: "agent", what });
+            }
+        }
+        // Every image has these; an own build's tree has no use for them.
+        let complete = ["etc", "usr/lib"].iter().all(|part| path.join(part).is_dir());
+        let root = Self { path: path.to_owned(), complete };
+        for program in if complete { &[][..] } else { &["clang", "iptables"] } {
+            if !root.search_path().split(':').any(|folder| Path::new(folder).join(program).exists()) {
+                let what = format!("run Cilium from {}: it needs {program}, which is not in PATH", path.display());
+                return Err(EngineError::Unsupported { engine: "agent", what });
+            }
+        }
+        Ok(root)
+    }
+
+    /// The root agents are to see, if it is not the host's.
+    pub fn as_root(&self) -> Option<&Path> {
+        self.complete.then_some(self.path.as_path())
+    }
+
+    /// The agent's program, as seen from where it runs.
+    pub fn agent(&self) -> PathBuf {
+        self.inside(AGENT)
+    }
+
+    /// The program that asks it, as seen from there.
+    pub fn dbg(&self) -> PathBuf {
+        self.inside(DBG)
+    }
+
+    /// What the agent compiles, as named outside.
+    pub fn programs(&self) -> PathBuf {
+        self.path.join(PROGRAMS)
+    }
+
+    fn inside(&self, part: &str) -> PathBuf {
+        if self.complete { Path::new("/").join(part) } else { self.path.join(part) }
+    }
+
+    /// Environment of the agent and of the programs it runs.
+    pub fn environment(&self) -> BTreeMap<String, String> {
+        [
+            ("PATH", self.search_path()),
+            ("HOME", "/root".to_owned()),
+            // iptables' lock would be shared between the nodes, and is in the host's /run otherwise.
+            ("XTABLES_LOCKFILE", "/run/cilium/xtables.lock".to_owned()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into()
+    }
+
+    fn search_path(&self) -> String {
+        const USUAL: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+        if self.complete {
+            return USUAL.to_owned();
+        }
+        let own = ["usr/local/bin", "usr/bin"].map(|part| self.path.join(part).display().to_string()).join(":");
+        format!("{own}:{}", env::var("PATH").unwrap_or_else(|_| USUAL.to_owned()))
+    }
+}
+
+fn in_path(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
+}
