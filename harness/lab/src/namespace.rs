@@ -89,6 +89,11 @@ impl Namespace {
         }
     }
 
+    /// A namespace that somebody else handed over.
+    pub fn of_fd(name: impl Into<String>, fd: OwnedFd) -> Self {
+        Self(Arc::new(Inner::new(name.into(), fd)))
+    }
+
     /// Requests to the routing subsystem here. One at a time: hold it no longer than needed.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! The system calls that no safe wrapper has: all of this crate's unsafe code outside the overlay.
 #![allow(unsafe_code)]
 
+use std::fs;
 use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
@@ -9,6 +10,7 @@ use std::process::Command;
 use nix::libc;
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
+use nix::unistd::{ForkResult, fork};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -45,4 +47,16 @@ pub(crate) fn begin_bound(command: &mut Command, cgroup: Option<RawFd>) {
     };
     // SAFETY: between fork and exec it makes two system calls and touches no memory but its own stack.
     unsafe { command.pre_exec(bind) };
+}
+
+/// Makes this process two, as fork(2) does.
+///
+/// # Errors
+/// It has more than one thread, and only one of them would go on in the child; or the kernel's answer.
+pub fn fork_alone() -> io::Result<ForkResult> {
+    if fs::read_dir("/proc/self/task")?.count() != 1 {
+        return Err(io::Error::other("a process with more than one thread can't be forked"));
+    }
+    // SAFETY: with a single thread nobody else can hold a lock or be halfway through anything.
+    Ok(unsafe { fork() }?)
 }

@@ -22,7 +22,7 @@ use crate::case::{Case, Check, Expected, ExpectedOutcome, ExpectedProbe, NodeFac
 use crate::observed::{Agent, EngineError, Observed, Trace};
 use crate::scenario::glob;
 
-pub use steps::StepResult;
+pub use steps::{StepResult, judge_steps};
 
 /// What a check, a probe or a whole case comes to. The worst of its parts is the whole's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -206,7 +206,7 @@ pub fn judge(
         Err(error @ EngineError::Failed { .. }) => return not_run(case, Verdict::Error, error.to_string(), None),
     };
     let checks = check(&case, &observed, &case.expectations, provenance);
-    let steps: Vec<_> = observed.timeline.steps.iter().map(|seen| steps::judge(&case, seen, provenance)).collect();
+    let steps = judge_steps(&case, &observed.timeline, provenance);
     let claims = case
         .claims
         .iter()

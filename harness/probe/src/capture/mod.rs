@@ -9,6 +9,7 @@
 
 pub mod decode;
 pub mod sighting;
+pub mod stream;
 mod sys;
 mod tap;
 

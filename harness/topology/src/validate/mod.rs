@@ -5,6 +5,7 @@ mod addresses;
 mod claims;
 mod internet;
 mod names;
+pub use names::label_problem;
 mod nodes;
 mod overlay;
 mod vcns;

@@ -44,7 +44,8 @@ pub(super) fn interface(name: &Spanned<String>, mistakes: &mut Mistakes<'_>) {
     }
 }
 
-fn label_problem(name: &str) -> Option<String> {
+/// Why a name is no DNS label (RFC 1123), if it isn't one.
+pub fn label_problem(name: &str) -> Option<String> {
     if name.is_empty() {
         Some("it is empty".to_owned())
     } else if name.len() > 63 {

@@ -1,14 +1,21 @@
 //! The command line: what can be asked for, a verb a file.
 
+mod apply;
 mod bench;
 mod bisect;
 mod cache;
+mod capture;
 mod check;
 mod compare;
+mod completions;
 mod doctor;
+mod down;
 mod graph;
+mod inside;
+mod man;
 mod place;
 mod plan;
+mod ps;
 mod report;
 mod schema;
 mod select;
@@ -16,6 +23,7 @@ mod shrink;
 mod test;
 mod trace;
 mod truth;
+mod up;
 
 use std::io::{self, Write};
 
@@ -23,6 +31,8 @@ use clap::{Parser, Subcommand};
 use topology::source::Diagnostics;
 
 use crate::exit;
+use crate::live::Refusal;
+use crate::live::refusal::Fault;
 use crate::report::paint::{Color, Paint};
 
 const EXAMPLES: &str = "\
@@ -33,6 +43,8 @@ Examples:
                                              what Cilium decides there
   underlay trace scenarios/guide/table.yaml::tailscale0 master/pod 8.8.8.8
                                              where the packet goes, and where it dies
+  underlay up scenarios/guide/table.yaml::enp0s6
+                                             keep it up, to look around in it
   underlay doctor                            whether this host can build labs
 
 Exit codes:
@@ -63,12 +75,21 @@ enum Command {
     Bisect(bisect::Args),
     Shrink(shrink::Args),
     Trace(trace::Args),
+    Up(up::Args),
+    Ps(ps::Args),
+    Shell(inside::ShellArgs),
+    Exec(inside::ExecArgs),
+    Apply(apply::Args),
+    Capture(capture::Args),
+    Down(down::Args),
     Check(check::Args),
     Report(report::Args),
     Graph(graph::Args),
     Doctor(doctor::Args),
     Cache(cache::Args),
     Schema(schema::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 /// How a verb ends other than by finding out what it was asked.
@@ -91,6 +112,9 @@ enum Stop {
     /// A real component is not to be had, or is none.
     #[error(transparent)]
     Component(#[from] image::Error),
+    /// A lab that is up can't, or none is.
+    #[error(transparent)]
+    Lab(#[from] Refusal),
     /// Nobody reads what is written, or it can't be.
     #[error("write the output")]
     Output(#[source] io::Error),
@@ -115,6 +139,7 @@ impl Stop {
             Self::Host(_) => exit::HOST,
             Self::Component(error) if error.is_missing() => exit::HOST,
             Self::Component(_) => exit::USAGE,
+            Self::Lab(refusal) => refusal.code(),
             Self::Output(source) if source.kind() == io::ErrorKind::BrokenPipe => exit::UNREAD,
             Self::Output(_) | Self::Harness { .. } => exit::HARNESS,
         }
@@ -128,6 +153,11 @@ impl Stop {
         let _ = match self {
             Self::Files(list) => list.iter().try_for_each(|file| writeln!(err, "{}\n", file.render(paint.0))),
             Self::Usage { message, help } => {
+                let help = help.as_ref().map(|help| format!("\n  help: {help}")).unwrap_or_default();
+                writeln!(err, "{error} {message}{help}")
+            }
+            Self::Lab(Refusal { fault: Fault::Text, message, .. }) => writeln!(err, "{message}"),
+            Self::Lab(Refusal { message, help, .. }) => {
                 let help = help.as_ref().map(|help| format!("\n  help: {help}")).unwrap_or_default();
                 writeln!(err, "{error} {message}{help}")
             }
@@ -176,6 +206,15 @@ pub fn main() -> u8 {
         Command::Doctor(args) => doctor::run(&args, color),
         Command::Cache(args) => cache::run(&args),
         Command::Schema(args) => schema::run(&args),
+        Command::Up(args) => up::run(&args, color),
+        Command::Ps(args) => ps::run(&args),
+        Command::Shell(args) => inside::shell(&args),
+        Command::Exec(args) => inside::exec(&args),
+        Command::Apply(args) => apply::run(&args, color),
+        Command::Capture(args) => capture::run(&args),
+        Command::Down(args) => down::run(&args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
     };
     done.unwrap_or_else(|stop| {
         stop.tell(color.for_stream(&io::stderr()));

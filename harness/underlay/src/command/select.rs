@@ -64,6 +64,22 @@ pub(super) fn cases(targets: &[Target], filters: &[String], overrides: &Override
     Ok(cases)
 }
 
+/// The one case that a target stands for; `what` is what needs one.
+///
+/// # Errors
+/// What is wrong with the file, or that there are several.
+pub(super) fn one(target: &Target, overrides: &Overrides, what: &str) -> Result<Case, Stop> {
+    let cases = cases(std::slice::from_ref(target), &[], overrides)?;
+    let [case] = cases.as_slice() else {
+        let names: Vec<_> = cases.iter().map(|case| format!("`{}`", case.variant)).collect();
+        return Err(Stop::usage(
+            format!("{} cases are named, and {what} is of one", cases.len()),
+            format!("put one behind the file, FILE::VARIANT: {}", names.join(", ")),
+        ));
+    };
+    Ok(Case::clone(case))
+}
+
 /// A name, or a glob.
 fn matches(pattern: &str, name: &str) -> bool {
     pattern == name || glob(pattern, name)

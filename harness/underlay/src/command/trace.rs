@@ -9,29 +9,34 @@ use super::{Stop, select};
 use crate::case::Case;
 use crate::engine::netns::Netns;
 use crate::exit;
+use crate::live::Name;
+use crate::live::client::Client;
+use crate::live::folder::Folder;
+use crate::live::protocol::{Answer, Request};
 use crate::report::paint::{Color, Paint};
-use crate::report::schema::walk::Walk;
-use crate::report::walk;
+use crate::report::trace::Traced;
 use crate::runner;
 use crate::scenario::{self, Overrides};
-use crate::verdict::{CaseResult, Verdict, outcome_word};
+use crate::verdict::{CaseResult, Verdict};
 
 const EXAMPLES: &str = "\
 Examples:
   underlay trace scenarios/guide/table.yaml::tailscale0 master/pod 8.8.8.8
   underlay trace scenarios/guide/table.yaml::enp0s6 master/pod worker/pod
   underlay trace scenarios/guide/table.yaml::unset worker/pod api-server --tcp 6443
-  underlay trace scenarios/guide/table.yaml::unset master/pod --dns google.com";
+  underlay trace scenarios/guide/table.yaml::unset master/pod --dns google.com
+  underlay trace @ master/pod worker/pod         in a lab that is up";
 
 /// Send one probe and show its packet's way, hop by hop.
 ///
-/// Builds the scenario's network and cluster, sends nothing but this probe, and shows what each hop did to the packet,
-/// and where and why it ended.
+/// Builds the scenario's network and cluster, or takes a lab that is up, sends nothing but this probe, and shows what each
+/// hop did to the packet, and where and why it ended.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// A scenario file; of several variants, FILE::VARIANT.
-    scenario: select::Target,
+    /// A scenario file; of several variants, FILE::VARIANT. Or a lab that is up: `@NAME`, or `@` of the only one.
+    #[arg(value_name = "SCENARIO|@LAB")]
+    subject: Subject,
 
     /// The place it is sent from: `master/pod`, `master`, `vcn/a`, `internet`.
     from: String,
@@ -61,6 +66,27 @@ pub(super) struct Args {
     format: Format,
 }
 
+/// Where it is sent.
+#[derive(Debug, Clone)]
+enum Subject {
+    /// In a case that is built for it.
+    File(select::Target),
+    /// In a lab that is up; none: the only one.
+    Live(Option<Name>),
+}
+
+impl std::str::FromStr for Subject {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.strip_prefix('@') {
+            Some("") => Ok(Self::Live(None)),
+            Some(name) => Ok(Self::Live(Some(name.parse()?))),
+            None => text.parse().map(Self::File).map_err(|never: std::convert::Infallible| match never {}),
+        }
+    }
+}
+
 /// What is sent.
 #[derive(Debug, clap::Args)]
 #[group(multiple = false)]
@@ -87,29 +113,50 @@ struct What {
 }
 
 pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
-    let case = case(args)?;
+    let target = match &args.subject {
+        Subject::Live(lab) => return live(args, lab.as_ref(), color),
+        Subject::File(target) => target,
+    };
+    let case = case(args, target)?;
     // Before the first thread.
     lab::sandbox::enter()?;
     let runtime = super::runtime()?;
     let result = runtime.block_on(runner::one(&Netns, Arc::new(case)));
     runtime.shutdown_background();
-    show(&result, args.format, color.for_stream(&io::stdout()))
+    let spec = &result.case.probes[0];
+    let sent = result.observed.as_ref().and_then(|observed| {
+        let (_, evidence) = observed.probes.first()?;
+        Some(Traced::of(&result.case, spec, evidence, observed.trace(&spec.id)))
+    });
+    match sent {
+        Some(traced) => show(&traced, args.format, color),
+        None => not_sent(&result, color.for_stream(&io::stdout())),
+    }
+}
+
+/// In a lab that is up.
+fn live(args: &Args, lab: Option<&Name>, color: Color) -> Result<u8, Stop> {
+    if args.model.is_some() || args.cilium.is_some() {
+        let help = "`underlay apply` takes an `upgrade` step; or trace in the scenario's file";
+        return Err(Stop::usage("a lab that is up goes by what it was brought up with", help));
+    }
+    let mut client = Client::connect(&Folder::of_user()?, lab)?;
+    let request = Request::Trace {
+        from: args.from.clone(),
+        what: kind(&args.what, args.to.as_deref()),
+        deadline_ms: args.deadline.map(|deadline| u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX)),
+    };
+    match client.ask(&request)? {
+        (Answer::Traced(traced), _) => show(&traced, args.format, color),
+        _ => Err(client.nonsense().into()),
+    }
 }
 
 /// The one case, with the one probe.
-fn case(args: &Args) -> Result<Case, Stop> {
+fn case(args: &Args, target: &select::Target) -> Result<Case, Stop> {
     let overrides = Overrides { model: args.model, version: args.cilium.clone(), deadline: args.deadline };
-    let cases = select::cases(std::slice::from_ref(&args.scenario), &[], &overrides)?;
-    let [case] = cases.as_slice() else {
-        let names: Vec<_> = cases.iter().map(|case| format!("`{}`", case.variant)).collect();
-        return Err(Stop::usage(
-            format!("{} cases are named, and a trace is of one", cases.len()),
-            format!("put one behind the file, FILE::VARIANT: {}", names.join(", ")),
-        ));
-    };
-    let mut case = Case::clone(case);
-    let to = args.to.as_deref();
-    let probe = scenario::probe(&args.from, &kind(&args.what, to), &case.network);
+    let mut case = select::one(target, &overrides, "a trace")?;
+    let probe = scenario::probe(&args.from, &kind(&args.what, args.to.as_deref()), &case.network);
     case.probes = vec![probe.map_err(|wrong| Stop::Files(vec![wrong]))?];
     case.expectations.clear();
     case.claims.clear();
@@ -132,40 +179,22 @@ fn kind(what: &What, to: Option<&str>) -> serde_json::Value {
     }
 }
 
-fn show(result: &CaseResult, format: Format, paint: Paint) -> Result<u8, Stop> {
+fn show(traced: &Traced, format: Format, color: Color) -> Result<u8, Stop> {
     let mut out = io::stdout().lock();
-    let spec = &result.case.probes[0];
-    let found = result.observed.as_ref().and_then(|observed| {
-        let (_, evidence) = observed.probes.first()?;
-        Some((evidence, observed.trace(&spec.id).and_then(|trace| Walk::of(&trace.walk))))
-    });
-    let Some((evidence, walk)) = found else {
-        let helm = result.observed.as_ref().and_then(|observed| observed.helm.as_ref().err()).cloned();
-        let reason = helm.or_else(|| result.reason.clone()).unwrap_or_else(|| "the agents didn't start".to_owned());
-        writeln!(out, "{} {reason}", paint.bad("not sent:"))?;
-        return Ok(match result.verdict {
-            Verdict::Skip => exit::HOST,
-            Verdict::Error => exit::HARNESS,
-            _ => exit::FAILED,
-        });
-    };
-    let word = outcome_word(evidence);
-    let works = word == "works";
-    if format == Format::Json {
-        let document = serde_json::json!({
-            "schema": "underlay.trace/1", "scenario": result.case.scenario, "variant": result.case.variant,
-            "kind": spec.kind.name(), "from": spec.from.to_string(), "to": spec.kind.target(),
-            "outcome": word, "detail": evidence.detail, "walk": walk,
-        });
-        writeln!(out, "{document:#}")?;
-    } else {
-        let title = format!("{} {} → {}", spec.kind.name(), spec.from, spec.kind.target());
-        let told = if works { paint.good(&word) } else { paint.bad(&word) };
-        writeln!(out, "{} — {}\n{told}: {}\n", paint.strong(&title), result.case.id(), evidence.detail)?;
-        match walk {
-            Some(walk) => write!(out, "{}", walk::text(&walk, paint))?,
-            None => writeln!(out, "nothing was captured")?,
-        }
+    match format {
+        Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(traced).map_err(io::Error::from)?)?,
+        Format::Human => write!(out, "{}", traced.text(color.for_stream(&io::stdout())))?,
     }
-    Ok(if works { exit::OK } else { exit::FAILED })
+    Ok(if traced.works() { exit::OK } else { exit::FAILED })
+}
+
+fn not_sent(result: &CaseResult, paint: Paint) -> Result<u8, Stop> {
+    let helm = result.observed.as_ref().and_then(|observed| observed.helm.as_ref().err()).cloned();
+    let reason = helm.or_else(|| result.reason.clone()).unwrap_or_else(|| "the agents didn't start".to_owned());
+    writeln!(io::stdout().lock(), "{} {reason}", paint.bad("not sent:"))?;
+    Ok(match result.verdict {
+        Verdict::Skip => exit::HOST,
+        Verdict::Error => exit::HARNESS,
+        _ => exit::FAILED,
+    })
 }

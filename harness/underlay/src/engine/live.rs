@@ -4,9 +4,10 @@ use futures::future::BoxFuture;
 use lab::Namespace;
 use probe::Evidence;
 
-use crate::case::{Case, Place, ProbeSpec};
+use crate::case::{Case, ProbeSpec};
 use crate::observed::{EngineError, Observed, Trace};
-use crate::step::Action;
+use crate::step::Step;
+use crate::timeline::Timeline;
 
 /// A lab with a cluster on it. Dropping it takes all of it down.
 pub trait Live: Send + Sync {
@@ -22,12 +23,9 @@ pub trait Live: Send + Sync {
     /// Every namespace, by the name captures use: the internet, gateways, nodes, pods.
     fn namespaces(&self) -> Vec<Namespace>;
 
-    /// Where a place is, if it is one that something can run in.
-    fn namespace(&self, place: &Place) -> Option<Namespace>;
-
     /// Sends a probe; gives what came back, and the packet's way where it was seen.
     fn send<'a>(&'a self, probe: &'a ProbeSpec) -> BoxFuture<'a, Result<(Evidence, Option<Trace>), EngineError>>;
 
-    /// Takes a step and waits until the cluster has reacted.
-    fn take<'a>(&'a mut self, action: &'a Action) -> BoxFuture<'a, Result<(), EngineError>>;
+    /// Takes steps and waits until the cluster has reacted.
+    fn play<'a>(&'a mut self, steps: &'a [Step]) -> BoxFuture<'a, Result<Timeline, EngineError>>;
 }

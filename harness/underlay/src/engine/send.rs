@@ -31,25 +31,20 @@ pub struct Field<'a, F> {
     pub watch: &'a dyn Deathwatch,
 }
 
-/// Where a place is, if it is one that something can be sent from. Of a lab without a cluster, pods are nowhere.
-pub fn namespace<F: Fleet>(lab: &Lab, cluster: Option<&Cluster<F>>, place: &Place) -> Option<Namespace> {
-    let namespace = match place {
-        Place::Pod(workload) => cluster?.pod(workload).map(|pod| &pod.namespace),
-        Place::Node(node) | Place::NodeInterface { node, .. } => lab.node(node).map(|node| &node.namespace),
-        Place::Vcn(vcn) => lab.vcn(vcn).map(|vcn| &vcn.namespace),
-        Place::Internet => Some(&lab.internet),
-        Place::Service(_) | Place::ApiServer | Place::Address(_) => None,
-    };
-    namespace.cloned()
-}
-
 impl<F: Fleet> Field<'_, F> {
     fn unknown(place: &Place) -> EngineError {
         EngineError::Unsupported { engine: F::ENGINE, what: format!("send from {place:?}") }
     }
 
     fn namespace(&self, place: &Place) -> Result<Namespace, EngineError> {
-        namespace(self.lab, Some(self.cluster), place).ok_or_else(|| Self::unknown(place))
+        let namespace = match place {
+            Place::Pod(workload) => self.cluster.pod(workload).map(|pod| &pod.namespace),
+            Place::Node(node) | Place::NodeInterface { node, .. } => self.lab.node(node).map(|node| &node.namespace),
+            Place::Vcn(vcn) => self.lab.vcn(vcn).map(|vcn| &vcn.namespace),
+            Place::Internet => Some(&self.lab.internet),
+            Place::Service(_) | Place::ApiServer | Place::Address(_) => None,
+        };
+        namespace.cloned().ok_or_else(|| Self::unknown(place))
     }
 
     fn address(&self, place: &Place) -> Result<Ipv4Addr, EngineError> {

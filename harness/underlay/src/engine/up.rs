@@ -13,13 +13,13 @@ use super::fleet::Fleet;
 use super::install;
 use super::live::Live;
 use super::run::{Phases, Watch, drops, overlay_paths};
-use super::send::{self, Field};
+use super::send::Field;
 use super::story::Story;
 use super::trace;
-use crate::case::{Case, Place, ProbeSpec};
+use crate::case::{Case, ProbeSpec};
 use crate::observed::{Agent, EngineError, Observed, Trace};
-use crate::step::{self, Action};
-use crate::timeline::{self, Caller, Stage};
+use crate::step::{self, Step};
+use crate::timeline::{self, Caller, Timeline};
 
 /// A case that is up.
 pub struct Up<F: Fleet> {
@@ -234,10 +234,6 @@ impl<F: Fleet> Live for Up<F> {
         self.lab.namespaces().into_iter().chain(pods.map(|pod| pod.namespace.clone())).collect()
     }
 
-    fn namespace(&self, place: &Place) -> Option<Namespace> {
-        send::namespace(&self.lab, self.cluster.as_ref(), place)
-    }
-
     fn send<'a>(&'a self, probe: &'a ProbeSpec) -> BoxFuture<'a, Result<(Evidence, Option<Trace>), EngineError>> {
         Box::pin(async move {
             let field = self.field()?;
@@ -251,12 +247,12 @@ impl<F: Fleet> Live for Up<F> {
         })
     }
 
-    fn take<'a>(&'a mut self, action: &'a Action) -> BoxFuture<'a, Result<(), EngineError>> {
+    fn play<'a>(&'a mut self, steps: &'a [Step]) -> BoxFuture<'a, Result<Timeline, EngineError>> {
         Box::pin(async move {
-            if let Some(refused) = self.act(action).await? {
-                return Err(EngineError::Failed { step: action.to_string(), reason: refused });
-            }
-            self.settle().await
+            let probes = self.story.current().probes.clone();
+            let timeline = timeline::play(steps, &probes, self).await?;
+            self.settle().await?;
+            Ok(timeline)
         })
     }
 }

@@ -32,35 +32,98 @@ pub fn write(observed: &Observed, out: impl Write) -> io::Result<usize> {
     }
     seen.sort_by_key(|(_, _, sighting, _)| sighting.time);
 
-    let mut writer = PcapNgWriter::new(out).map_err(wrong)?;
-    let mut interfaces: IndexMap<(&str, &str, bool), u32> = IndexMap::new();
-    for (_, _, sighting, frame) in &seen {
-        let ethernet = frame.link == LinkLayer::Ethernet;
-        let key = (&*sighting.namespace, &*sighting.interface, ethernet);
-        if interfaces.contains_key(&key) {
-            continue;
-        }
-        writer.write_pcapng_block(interface(key)).map_err(wrong)?;
-        interfaces.insert(key, u32::try_from(interfaces.len()).unwrap_or(u32::MAX));
-    }
+    let mut packets = Packets::new(out)?;
     for (probe, trace, sighting, frame) in &seen {
-        let key = (&*sighting.namespace, &*sighting.interface, frame.link == LinkLayer::Ethernet);
-        let mut options = vec![EnhancedPacketOption::Flags(direction(sighting.direction))];
-        options.push(EnhancedPacketOption::Comment(Cow::Owned(comment(probe, trace, sighting))));
-        let packet = EnhancedPacketBlock {
-            interface_id: interfaces[&key],
-            timestamp: sighting.time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO),
-            original_len: u32::try_from(frame.length).unwrap_or(u32::MAX),
-            data: Cow::Borrowed(&frame.bytes),
-            options,
-        };
-        writer.write_pcapng_block(packet).map_err(wrong)?;
+        packets.write(&Packet {
+            namespace: &sighting.namespace,
+            interface: &sighting.interface,
+            ethernet: frame.link == LinkLayer::Ethernet,
+            direction: sighting.direction,
+            time: sighting.time,
+            length: frame.length,
+            bytes: &frame.bytes,
+            comment: Some(comment(probe, trace, sighting)),
+        })?;
     }
-    writer.into_inner().flush()?;
+    packets.flush()?;
     Ok(seen.len())
 }
 
-fn interface((namespace, name, ethernet): (&str, &str, bool)) -> InterfaceDescriptionBlock<'static> {
+/// A packet at a place.
+#[derive(Debug, Clone)]
+pub struct Packet<'a> {
+    /// The namespace's name in the lab.
+    pub namespace: &'a str,
+    /// The interface.
+    pub interface: &'a str,
+    /// Whether it has an Ethernet header; else it begins with its IP header.
+    pub ethernet: bool,
+    /// Which way it went.
+    pub direction: Direction,
+    /// When it passed.
+    pub time: SystemTime,
+    /// Its length in bytes.
+    pub length: usize,
+    /// As much of it as was kept.
+    pub bytes: &'a [u8],
+    /// What is said beside it.
+    pub comment: Option<String>,
+}
+
+/// A stream of packets, each interface described before its first packet.
+pub struct Packets<W: Write> {
+    writer: PcapNgWriter<W>,
+    interfaces: IndexMap<(String, String, bool), u32>,
+}
+
+impl<W: Write> Packets<W> {
+    /// Begins with the section's header.
+    ///
+    /// # Errors
+    /// The writer can't be written to.
+    pub fn new(out: W) -> io::Result<Self> {
+        Ok(Self { writer: PcapNgWriter::new(out).map_err(wrong)?, interfaces: IndexMap::new() })
+    }
+
+    /// Writes a packet.
+    ///
+    /// # Errors
+    /// The writer can't be written to.
+    pub fn write(&mut self, packet: &Packet<'_>) -> io::Result<()> {
+        let key = (packet.namespace.to_owned(), packet.interface.to_owned(), packet.ethernet);
+        let interface_id = match self.interfaces.get(&key) {
+            Some(id) => *id,
+            None => {
+                let id = u32::try_from(self.interfaces.len()).unwrap_or(u32::MAX);
+                self.writer
+                    .write_pcapng_block(interface(packet.namespace, packet.interface, packet.ethernet))
+                    .map_err(wrong)?;
+                self.interfaces.insert(key, id);
+                id
+            }
+        };
+        let mut options = vec![EnhancedPacketOption::Flags(direction(packet.direction))];
+        options.extend(packet.comment.as_deref().map(|comment| EnhancedPacketOption::Comment(Cow::Borrowed(comment))));
+        let block = EnhancedPacketBlock {
+            interface_id,
+            timestamp: packet.time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO),
+            original_len: u32::try_from(packet.length).unwrap_or(u32::MAX),
+            data: Cow::Borrowed(packet.bytes),
+            options,
+        };
+        self.writer.write_pcapng_block(block).map(drop).map_err(wrong)
+    }
+
+    /// Hands on what was written so far.
+    ///
+    /// # Errors
+    /// The writer can't be written to.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.writer.get_mut().flush()
+    }
+}
+
+fn interface(namespace: &str, name: &str, ethernet: bool) -> InterfaceDescriptionBlock<'static> {
     let description = format!("{name} in {namespace}");
     InterfaceDescriptionBlock {
         linktype: if ethernet { DataLink::ETHERNET } else { DataLink::RAW },

@@ -312,7 +312,7 @@ impl Node {
 }
 
 /// CoreDNS in the cluster.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dns {
     /// Replicas there should be.
     pub replicas: u32,

@@ -32,6 +32,7 @@ pub use probes::MAX_PROBES;
 pub use resolve::{DEADLINE, MAX_CHECKS};
 pub(crate) use text::duration;
 
+use self::steps::file::StepFile;
 use crate::case::{Case, ProbeSpec};
 use crate::step::Step;
 
@@ -110,18 +111,28 @@ pub fn probe(from: &str, what: &Value, network: &Network) -> Result<ProbeSpec, D
     }
 }
 
-/// A step that is to be taken after others were, outside of a file: as a file has it, `{"restart": "agents"}`. It is
-/// held against what the ones before have made of the case's network. One that names several interfaces or nodes is
-/// several. Sets of `checks` aren't known here; `expect` is.
+/// Steps that are to be taken after others were, outside of a scenario file: one, as a file has it, or a list. They are
+/// held against what the ones before have made of the case's network. A step that names several interfaces or nodes is
+/// several. Sets of `checks` aren't known here; `expect` is. `file` is what messages call the text.
 ///
 /// # Errors
-/// All that is wrong with it.
-pub fn step(written: &str, case: &Case, taken: &[Step]) -> Result<Vec<Step>, Diagnostics> {
-    // JSON is YAML; a step a line, so that the new one stands on a line of its own.
+/// All that is wrong with them.
+pub fn steps(written: &str, file: &str, case: &Case, taken: &[Step]) -> Result<Vec<Step>, Diagnostics> {
     let before: Vec<Value> = taken.iter().filter(|step| !step.action.only_looks()).filter_map(Step::to_value).collect();
-    let text: String = before.iter().map(|step| format!("- {step}\n")).collect();
-    let source = Source::from_bytes("the command line", format!("{text}- {written}\n"))?;
-    let files: Vec<Spanned<steps::file::StepFile>> = source.parse()?;
+    // JSON is YAML.
+    let before = Source::from_bytes("steps taken", Value::Array(before).to_string())?;
+    let mut all: Vec<Spanned<StepFile>> = before.parse()?;
+    // No text has this line.
+    all.iter_mut().for_each(|step| step.at.line = 0);
+
+    // A list of one has another form than one: what a text is shows at its first sign.
+    let mut lines =
+        written.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with(['#', '%']));
+    let is_list = lines.find(|line| !line.starts_with("---")).is_some_and(|line| line.starts_with(['-', '[']));
+    let source = Source::from_bytes(file, written.to_owned())?;
+    let mut new: Vec<Spanned<StepFile>> = if is_list { source.parse()? } else { vec![source.parse()?] };
+    all.append(&mut new);
+
     let mut report = report::Report::new(&source);
     let specs: probes::Probes<'_> = case.probes.iter().map(|probe| (probe.id.as_str(), Some(probe.clone()))).collect();
     let checks = steps::Checks::new();
@@ -134,9 +145,8 @@ pub fn step(written: &str, case: &Case, taken: &[Step]) -> Result<Vec<Step>, Dia
         index: 0,
         version: Some(case.version.clone()),
     };
-    let steps = steps::read(&files, &context, &mut report);
-    let new = before.len() as u32 + 1;
-    report.finish(steps.into_iter().filter(|step| step.line >= new).collect())
+    let steps = steps::read(&all, &context, &mut report);
+    report.finish(steps.into_iter().filter(|step| step.line > 0).collect())
 }
 
 /// The scenario file's JSON Schema (draft 2020-12), with a description on every key.

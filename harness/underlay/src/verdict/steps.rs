@@ -6,7 +6,7 @@ use super::{CheckResult, Provenance, Verdict, check, decided};
 use crate::case::{Case, Subject};
 use crate::step::words::time;
 use crate::step::{Action, Stream};
-use crate::timeline::{StepSeen, StreamSeen, Waited};
+use crate::timeline::{StepSeen, StreamSeen, Timeline, Waited};
 
 /// What a step came to.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -15,8 +15,12 @@ pub struct StepResult {
     pub checks: Vec<CheckResult>,
 }
 
-/// Judges a step.
-pub(super) fn judge(case: &Case, seen: &StepSeen, provenance: Provenance) -> StepResult {
+/// Judges each step of a time line.
+pub fn judge_steps(case: &Case, timeline: &Timeline, provenance: Provenance) -> Vec<StepResult> {
+    timeline.steps.iter().map(|seen| judge(case, seen, provenance)).collect()
+}
+
+fn judge(case: &Case, seen: &StepSeen, provenance: Provenance) -> StepResult {
     let mut checks = Vec::new();
     if let Some(reason) = &seen.not_taken {
         if let Action::Check { expectations, .. } = &seen.step.action {

@@ -118,7 +118,7 @@ impl From<&StreamSeen> for Stream {
 }
 
 /// Every step of a time line, with what it came to.
-pub(super) fn steps(case: &Subject, timeline: &Timeline, results: &[StepResult]) -> Vec<Step> {
+pub fn steps(case: &Subject, timeline: &Timeline, results: &[StepResult]) -> Vec<Step> {
     let mut before = &timeline.start;
     let mut steps = Vec::new();
     for (seen, result) in timeline.steps.iter().zip(results) {

@@ -1,0 +1,86 @@
+//! `underlay down`: the end of labs.
+
+use std::io::{self, Write};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+
+use super::Stop;
+use crate::exit;
+use crate::live::client::choose;
+use crate::live::folder::{Entry, Folder};
+use crate::live::{Name, Refusal};
+
+/// A supervisor ends at once; what it waits for is the kernel.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+const EXAMPLES: &str = "\
+Examples:
+  underlay down              the only lab
+  underlay down demo
+  underlay down --all";
+
+/// Take a lab down, with all that runs in it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// The lab; may be left out where one is up.
+    #[arg(env = "UNDERLAY_LAB")]
+    name: Option<Name>,
+
+    /// All that are up.
+    #[arg(long, conflicts_with = "name")]
+    all: bool,
+}
+
+pub(super) fn run(args: &Args) -> Result<u8, Stop> {
+    let folder = Folder::of_user()?;
+    let labs = folder.labs()?;
+    let chosen = match args.all {
+        true => labs.iter().collect(),
+        false => vec![choose(&labs, args.name.as_ref())?],
+    };
+    // All are told before the first is waited for.
+    for lab in &chosen {
+        tell(lab)?;
+    }
+    for lab in &chosen {
+        wait(&folder, lab)?;
+        writeln!(io::stdout(), "{} is down", lab.name)?;
+    }
+    if chosen.is_empty() {
+        writeln!(io::stdout(), "no lab is up")?;
+    }
+    // What it left, if it was killed while it went.
+    folder.labs()?;
+    Ok(exit::OK)
+}
+
+fn tell(lab: &Entry) -> Result<(), Refusal> {
+    let Entry { name, supervisor } = lab;
+    match kill(*supervisor, Signal::SIGTERM) {
+        Ok(()) => Ok(()),
+        Err(Errno::ESRCH) => {
+            let message = format!("the supervisor of lab `{name}`, process {supervisor}, can't be seen from here");
+            Err(Refusal::usage(message, "inside of a lab's shell, leave it first"))
+        }
+        Err(errno) => Err(Refusal::harness(&format!("tell lab `{name}` to end"), &errno.into())),
+    }
+}
+
+fn wait(folder: &Folder, lab: &Entry) -> Result<(), Refusal> {
+    let (told, ended) = mpsc::channel();
+    let (folder, name) = (folder.clone(), lab.name.clone());
+    thread::spawn(move || told.send(folder.wait(&name)));
+    match ended.recv_timeout(PATIENCE) {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(Refusal::harness(&format!("wait for the end of lab `{}`", lab.name), &error)),
+        Err(_) => {
+            let message = format!("lab `{}` didn't go down within {} s", lab.name, PATIENCE.as_secs());
+            Err(Refusal::usage(message, format!("kill -9 {} takes it down", lab.supervisor)))
+        }
+    }
+}

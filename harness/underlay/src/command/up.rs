@@ -1,0 +1,217 @@
+//! `underlay up`: a lab that stays up.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixStream;
+use std::process::exit;
+use std::sync::Arc;
+
+use lab::sys::fork_alone;
+use nix::unistd::{ForkResult, dup2_stderr, dup2_stdin, dup2_stdout, setsid};
+
+use super::{Stop, select};
+use crate::case::Case;
+use crate::engine::netns::Netns;
+use crate::exit::{HARNESS, OK};
+use crate::live::describe::{Description, State};
+use crate::live::folder::Folder;
+use crate::live::supervisor::{self, Order};
+use crate::live::{Name, Refusal};
+use crate::report::paint::{Color, Paint};
+use crate::scenario::Overrides;
+
+const EXAMPLES: &str = "\
+Examples:
+  underlay up scenarios/guide/table.yaml::tailscale0
+                                     until Ctrl-C, or `underlay down` elsewhere
+  underlay up --detach scenarios/guide/table.yaml::enp0s6
+  underlay up --detach --name demo --cilium 1.19.0 scenarios/guide/table.yaml::unset";
+
+/// Bring a scenario's network and cluster up and keep them.
+///
+/// Builds the network, installs Cilium and takes the scenario's steps, as `underlay test` does, and then sends nothing:
+/// `underlay shell`, `exec`, `trace`, `apply` and `capture` do with it what you like, and `underlay down` ends it. So
+/// does the end of the process that keeps it, however that comes.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// A scenario file; of several variants, FILE::VARIANT.
+    scenario: select::Target,
+
+    /// What the lab is called [default: after the scenario and the variant].
+    #[arg(long, value_name = "NAME")]
+    name: Option<Name>,
+
+    /// Keep it in the background.
+    #[arg(long, short)]
+    detach: bool,
+
+    /// Whose rules decide, in place of what the file says: `cilium` or `guide`.
+    #[arg(long, value_name = "MODEL")]
+    model: Option<cilium::Model>,
+
+    /// The Cilium version, in place of what the file says.
+    #[arg(long, value_name = "VERSION")]
+    cilium: Option<cilium::Version>,
+}
+
+pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
+    let overrides = Overrides { model: args.model, version: args.cilium.clone(), deadline: None };
+    let case = select::one(&args.scenario, &overrides, "a lab")?;
+    let name = args.name.clone().unwrap_or_else(|| Name::of(&case));
+    let folder = Folder::of_user()?;
+    let others = folder.labs()?;
+    if others.iter().any(|lab| lab.name == name) {
+        return Err(folder.taken(&name).into());
+    }
+    let paint = color.for_stream(&io::stdout());
+    let shown = Shown { case: case.clone(), alone: others.is_empty(), paint };
+    let order = Order { case, engine: Arc::new(Netns), name, folder };
+    if args.detach {
+        return detached(order, &shown);
+    }
+    let told = |lab: &Description| {
+        let mut out = io::stdout().lock();
+        write!(out, "{}", shown.text(lab))?;
+        writeln!(out, "\nUp until Ctrl-C.")?;
+        out.flush()
+    };
+    Ok(supervisor::keep(order, told)?)
+}
+
+/// Has a process of its own keep it, which tells whether it is up.
+fn detached(order: Order, shown: &Shown) -> Result<u8, Stop> {
+    let failed = |step: &'static str| move |source: io::Error| Stop::Harness { step, source };
+    let (ours, theirs) = UnixStream::pair().map_err(failed("make a line to the supervisor"))?;
+    let (name, log) = (order.name.clone(), order.folder.log(&order.name));
+    match fork_alone().map_err(failed("start the supervisor"))? {
+        ForkResult::Child => {
+            drop(ours);
+            exit(i32::from(in_background(order, theirs)))
+        }
+        ForkResult::Parent { .. } => drop(theirs),
+    }
+    let mut line = String::new();
+    BufReader::new(ours).read_line(&mut line).map_err(failed("hear the supervisor"))?;
+    match serde_json::from_str::<Result<Description, Refusal>>(&line) {
+        Ok(Ok(lab)) => {
+            write!(io::stdout(), "{}", shown.text(&lab))?;
+            Ok(OK)
+        }
+        Ok(Err(refusal)) => Err(refusal.into()),
+        Err(_) => {
+            let source = io::Error::other(format!("it ended; what it said is in {}", log.display()));
+            Err(Refusal::harness(&format!("hear the supervisor of lab `{name}`"), &source).into())
+        }
+    }
+}
+
+/// The supervisor's life.
+fn in_background(order: Order, line: UnixStream) -> u8 {
+    let tell = |said: &Result<&Description, &Refusal>| {
+        let mut text = serde_json::to_vec(said)?;
+        text.push(b'\n');
+        (&line).write_all(&text)
+    };
+    let done = leave_terminal(&order)
+        .map_err(|error| Refusal::harness("leave the terminal", &error))
+        .and_then(|()| supervisor::keep(order, |lab| tell(&Ok(lab))));
+    match done {
+        Ok(code) => code,
+        Err(refusal) => {
+            let code = refusal.code();
+            // Who asked may have gone; the code then says it to nobody too.
+            if tell(&Err(&refusal)).is_err() { HARNESS } else { code }
+        }
+    }
+}
+
+/// Nothing that happens to the terminal is this process's affair any more.
+fn leave_terminal(order: &Order) -> io::Result<()> {
+    setsid()?;
+    let null = File::open("/dev/null")?;
+    let log = order.folder.log(&order.name);
+    let log = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(log)?;
+    dup2_stdin(&null)?;
+    dup2_stdout(&log)?;
+    dup2_stderr(&log)?;
+    Ok(())
+}
+
+/// What is shown of a lab that has come up.
+struct Shown {
+    case: Case,
+    alone: bool,
+    paint: Paint,
+}
+
+impl Shown {
+    fn text(&self, lab: &Description) -> String {
+        let Description { name, scenario, variant, engine, cilium, .. } = lab;
+        let mut lines = vec![format!(
+            "{} is up: {scenario}::{variant} on {engine}, Cilium {cilium}",
+            self.paint.strong(name.as_str())
+        )];
+        let state = lab.state.clone().unwrap_or_default();
+        lines.extend(self.nodes(&state));
+        lines.push(String::new());
+        lines.push(self.paint.strong("Next"));
+        let width = self.hints(lab, &state).iter().map(|(command, _)| command.len()).max().unwrap_or(0);
+        let hints = self.hints(lab, &state).into_iter();
+        lines.extend(hints.map(|(command, what)| format!("  {command:width$}  {}", self.paint.faint(what))));
+        lines.push(String::new());
+        lines.join("\n")
+    }
+
+    fn nodes(&self, state: &State) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (name, node) in &state.nodes {
+            if node.agent != "running" {
+                lines.push(format!("  {name}  {} {}", self.paint.bad("agent dead:"), node.agent));
+                continue;
+            }
+            let devices = if node.devices.is_empty() { "none".to_owned() } else { node.devices.join(", ") };
+            let ip = node.node_ip.as_deref().unwrap_or("none");
+            lines.push(format!("  {name}  node IP {ip}, devices {devices}"));
+        }
+        for spot in &state.places {
+            if let Some((node, _)) = spot.name.split_once('/')
+                && state.nodes.contains_key(node)
+            {
+                let addresses: Vec<_> = spot.addresses.values().flatten().map(ToString::to_string).collect();
+                lines.push(format!("  {}  {}", spot.name, addresses.join(", ")));
+            }
+        }
+        let dns = &state.dns;
+        if dns.replicas > 0 {
+            lines.push(format!("  CoreDNS  {} of {} ready", dns.ready, dns.replicas));
+        }
+        lines
+    }
+
+    /// Commands that work in this lab.
+    fn hints(&self, lab: &Description, state: &State) -> Vec<(String, &'static str)> {
+        let Description { name, .. } = lab;
+        let (which, at) = match self.alone {
+            true => (String::new(), "@".to_owned()),
+            false => (format!(" --lab {name}"), format!("@{name}")),
+        };
+        let pods: Vec<_> = state.places.iter().map(|spot| &spot.name).filter(|name| name.ends_with("/pod")).collect();
+        let nodes: Vec<_> = self.case.network.cluster_nodes().collect();
+        let mut hints = Vec::new();
+        if let Some(place) = pods.first().copied().or(nodes.first().map(|node| &node.name)) {
+            hints.push((format!("underlay shell {place}{which}"), "look around; `exit` leaves"));
+            hints.push((format!("underlay exec {place}{which} -- ip route"), "run a command"));
+        }
+        if let [first, .., last] = pods.as_slice() {
+            hints.push((format!("underlay trace {at} {first} {last}"), "a packet's way"));
+        }
+        if let Some((node, nic)) = nodes.last().and_then(|node| Some((node, node.nics.first()?))) {
+            hints.push((format!("underlay apply{which} 'link-down: {}/{}'", node.name, nic.name), "take a step"));
+        }
+        hints.push((format!("underlay capture{which} --write - | wireshark -k -i -"), "watch packets"));
+        hints.push((format!("underlay down {name}"), "the end of it"));
+        hints
+    }
+}

@@ -1,0 +1,274 @@
+//! Where a user's labs are found: a folder of sockets that nobody else can look into.
+//!
+//! A lab that is up has a lock, which the kernel takes away with its supervisor, however that ends. What is there
+//! without being locked is what a killed supervisor left behind, and goes when somebody looks.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{Pid, geteuid};
+
+use super::name::Name;
+use super::refusal::Refusal;
+
+/// Held while labs come and go, so that nobody takes one that begins for one that was killed.
+const DOOR: &str = ".door";
+const LOCK: &str = "lock";
+const SOCKET: &str = "sock";
+const LOG: &str = "log";
+
+/// A user's labs.
+#[derive(Debug, Clone)]
+pub struct Folder(PathBuf);
+
+/// A lab's place in the folder, as long as this lives.
+#[derive(Debug)]
+pub struct Claim {
+    folder: Folder,
+    name: Name,
+    _lock: File,
+}
+
+/// A lab that is up or comes up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name.
+    pub name: Name,
+    /// Its supervisor.
+    pub supervisor: Pid,
+}
+
+impl Folder {
+    /// This user's: `$XDG_RUNTIME_DIR/underlay`, or else `/run/underlay-UID`, or, where /run is closed to the user,
+    /// `/tmp/underlay-UID`. It is made if it isn't there.
+    ///
+    /// # Errors
+    /// It can't be made, or others could get at what is in it.
+    pub fn of_user() -> Result<Self, Refusal> {
+        let own = format!("underlay-{}", geteuid());
+        // A relative path is to be ignored (XDG Base Directory Specification).
+        let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
+        if let Some(runtime) = runtime {
+            return Self::at(runtime.join("underlay"));
+        }
+        match Self::make(&Path::new("/run").join(&own)) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Self::at(Path::new("/tmp").join(own)),
+            _ => Self::at(Path::new("/run").join(own)),
+        }
+    }
+
+    /// That folder.
+    ///
+    /// # Errors
+    /// It can't be made, or others could get at what is in it.
+    pub fn at(path: PathBuf) -> Result<Self, Refusal> {
+        let wrong = |what: String| {
+            let help = "XDG_RUNTIME_DIR names a folder of yours alone, as /run/user/UID is; or unset it";
+            Refusal::usage(format!("{}: {what}", path.display()), help)
+        };
+        Self::make(&path).map_err(|error| wrong(error.to_string()))?;
+        let found = fs::symlink_metadata(&path).map_err(|error| wrong(error.to_string()))?;
+        if !found.is_dir() || found.uid() != geteuid().as_raw() || found.mode() & 0o077 != 0 {
+            return Err(wrong("labs' sockets can't be kept there: it isn't a folder that is yours alone".to_owned()));
+        }
+        Ok(Self(path))
+    }
+
+    fn make(path: &Path) -> io::Result<()> {
+        match DirBuilder::new().mode(0o700).create(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Its path: where something can be mounted that only the one who mounts it sees.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// A lab's socket.
+    pub fn socket(&self, name: &Name) -> PathBuf {
+        self.file(name, SOCKET)
+    }
+
+    /// What a supervisor in the background has to say.
+    pub fn log(&self, name: &Name) -> PathBuf {
+        self.file(name, LOG)
+    }
+
+    fn file(&self, name: &Name, kind: &str) -> PathBuf {
+        self.0.join(format!("{name}.{kind}"))
+    }
+
+    fn door(&self) -> io::Result<File> {
+        let door = open(&self.0.join(DOOR))?;
+        door.lock()?;
+        Ok(door)
+    }
+
+    /// Every lab that is up or comes up, by name. What killed ones left behind is taken away.
+    ///
+    /// # Errors
+    /// The folder can't be read.
+    pub fn labs(&self) -> Result<Vec<Entry>, Refusal> {
+        let look = || {
+            let _door = self.door()?;
+            let mut labs = Vec::new();
+            for entry in fs::read_dir(&self.0)? {
+                let path = entry?.path();
+                if path.extension().is_none_or(|kind| kind != LOCK) {
+                    continue;
+                }
+                let name = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse::<Name>().ok());
+                let Some(name) = name else { continue };
+                match locked(&path)? {
+                    Some(supervisor) => labs.push(Entry { name, supervisor }),
+                    None => self.remove(&name),
+                }
+            }
+            labs.sort_by(|a, b| a.name.cmp(&b.name));
+            Ok(labs)
+        };
+        look().map_err(|error: io::Error| Refusal::harness(&format!("look for labs in {}", self.0.display()), &error))
+    }
+
+    /// Takes a lab's place, for this process.
+    ///
+    /// # Errors
+    /// Another lab has that name.
+    pub fn claim(&self, name: &Name) -> Result<Claim, Refusal> {
+        let failed = |error: io::Error| Refusal::harness(&format!("make {}", self.socket(name).display()), &error);
+        let _door = self.door().map_err(failed)?;
+        let mut lock = open(&self.file(name, LOCK)).map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(self.taken(name)),
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        self.remove_socket(name);
+        let mut write = || {
+            lock.set_len(0)?;
+            write!(lock, "{}", std::process::id())
+        };
+        write().map_err(failed)?;
+        Ok(Claim { folder: self.clone(), name: name.clone(), _lock: lock })
+    }
+
+    /// What to say where a lab has the name already.
+    pub fn taken(&self, name: &Name) -> Refusal {
+        let help = format!("`underlay down {name}` takes it down; `--name` calls this one otherwise");
+        Refusal::usage(format!("a lab called `{name}` is up already"), help)
+    }
+
+    fn remove_socket(&self, name: &Name) {
+        // It may never have got that far.
+        let _ = fs::remove_file(self.socket(name));
+    }
+
+    fn remove(&self, name: &Name) {
+        self.remove_socket(name);
+        // What a supervisor had to say before its end is worth reading.
+        if fs::metadata(self.log(name)).is_ok_and(|log| log.len() == 0) {
+            let _ = fs::remove_file(self.log(name));
+        }
+        let _ = fs::remove_file(self.file(name, LOCK));
+    }
+
+    /// Waits until a lab is no more.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub fn wait(&self, name: &Name) -> io::Result<()> {
+        match OpenOptions::new().read(true).open(self.file(name, LOCK)) {
+            Ok(lock) => lock.lock_shared(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let _door = self.folder.door();
+        self.folder.remove(&self.name);
+    }
+}
+
+/// Who holds a lab's lock, if somebody does.
+fn locked(path: &Path) -> io::Result<Option<Pid>> {
+    let mut lock = open(path)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(None),
+        Err(TryLockError::WouldBlock) => {
+            let mut text = String::new();
+            lock.read_to_string(&mut text)?;
+            let pid = text.trim().parse().map_err(|_| io::Error::other(format!("{} is damaged", path.display())))?;
+            Ok(Some(Pid::from_raw(pid)))
+        }
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder() -> (tempfile::TempDir, Folder) {
+        let outer = tempfile::tempdir().expect("a folder for temporary files");
+        let folder = Folder::at(outer.path().join("underlay")).expect("it is ours");
+        (outer, folder)
+    }
+
+    fn name(text: &str) -> Name {
+        text.parse().expect("a name")
+    }
+
+    #[test]
+    fn a_name_is_taken_once() {
+        let (_outer, folder) = folder();
+        let claim = folder.claim(&name("a")).expect("nobody has it");
+        assert!(folder.claim(&name("a")).is_err_and(|refusal| refusal.message.contains("up already")));
+        assert!(folder.claim(&name("b")).is_ok());
+        let pid = Pid::this();
+        assert_eq!(folder.labs(), Ok(vec![Entry { name: name("a"), supervisor: pid }]));
+        drop(claim);
+        assert_eq!(folder.labs(), Ok(Vec::new()));
+        assert!(folder.claim(&name("a")).is_ok());
+    }
+
+    #[test]
+    fn what_was_left_behind_goes() {
+        let (_outer, folder) = folder();
+        for kind in [LOCK, SOCKET, LOG] {
+            fs::write(folder.file(&name("dead"), kind), "").expect("it can be written");
+        }
+        fs::write(folder.file(&name("told"), LOCK), "1").expect("it can be written");
+        fs::write(folder.log(&name("told")), "panicked").expect("it can be written");
+        assert_eq!(folder.labs(), Ok(Vec::new()));
+        let mut left: Vec<_> = fs::read_dir(folder.path())
+            .expect("it is there")
+            .map(|entry| entry.expect("it is there").file_name().into_string().expect("UTF-8"))
+            .collect();
+        left.sort();
+        assert_eq!(left, [DOOR, "told.log"], "only what somebody wants to read stays");
+    }
+
+    #[test]
+    fn a_folder_for_all_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let outer = tempfile::tempdir().expect("a folder for temporary files");
+        let path = outer.path().join("underlay");
+        fs::create_dir(&path).expect("it can be made");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("it is ours");
+        assert!(Folder::at(path).is_err(), "others could find sockets there");
+        let link = outer.path().join("link");
+        std::os::unix::fs::symlink("/", &link).expect("it can be made");
+        assert!(Folder::at(link).is_err(), "a link leads elsewhere");
+    }
+}
