@@ -2,6 +2,7 @@
 //!
 //! `UNDERLAY_KILLS` says how many runs are ended (50); `UNDERLAY_SEED` repeats a run's signals and moments.
 
+mod apart;
 mod seeded;
 
 use std::collections::BTreeSet;
@@ -12,16 +13,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use lab::Capability;
 use libtest_mimic::{Arguments, Failed, Trial};
 use nix::errno::Errno;
-use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, getgid, getuid};
+use nix::unistd::Pid;
 use seeded::Random;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use underlay::exit;
 
 const KILLS: usize = 50;
@@ -30,19 +29,13 @@ const AT_ONCE: usize = 4;
 const SCENARIO: &str = "scenarios/guide/table.yaml";
 /// Within this time a run has ended, by itself or after a signal, however busy the machine.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The kernel takes namespaces down behind the last process, one after the other: some 70 ms for a lab.
-const CLEANUP: Duration = Duration::from_secs(60);
-/// Between two looks at what has no way to tell.
-const PAUSE: Duration = Duration::from_millis(20);
-/// How many network namespaces all runs together may hold here: far more than they need at a time.
-const ROOM: u32 = 2000;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     // The limits of a user namespace of our own count our runs' network namespaces and nobody else's. Before the first
     // thread.
-    let apart = apart();
-    let barred = apart.err().map(|error| format!("no user namespace: {error}")).or_else(lacking);
+    let apart = apart::apart();
+    let barred = apart.err().map(|error| format!("no user namespace: {error}")).or_else(apart::lacking);
     if let (Some(reason), false) = (&barred, arguments.list) {
         eprintln!("all is ignored: {reason}");
     }
@@ -50,29 +43,6 @@ fn main() -> ExitCode {
     let trials =
         vec![Trial::test("ended_at_any_moment_a_run_leaves_nothing", test).with_ignored_flag(barred.is_some())];
     libtest_mimic::run(&arguments, trials).exit_code()
-}
-
-fn apart() -> io::Result<()> {
-    let (uid, gid) = (getuid(), getgid());
-    unshare(CloneFlags::CLONE_NEWUSER)?;
-    fs::write("/proc/self/setgroups", "deny")?;
-    fs::write("/proc/self/uid_map", format!("0 {uid} 1"))?;
-    fs::write("/proc/self/gid_map", format!("0 {gid} 1"))?;
-    allow(ROOM)
-}
-
-/// Sets how many network namespaces there may be.
-fn allow(namespaces: u32) -> io::Result<()> {
-    fs::write("/proc/sys/user/max_net_namespaces", namespaces.to_string())
-}
-
-/// What the host lacks for the scenario, as the program itself says.
-fn lacking() -> Option<String> {
-    let output = Command::new(env!("CARGO_BIN_EXE_underlay")).args(["doctor", "--color", "never"]).output().ok()?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let lacks = |capability: &Capability| text.contains(&format!("✗ {}", capability.name()));
-    let needed = [Capability::Namespaces, Capability::Tun, Capability::Vxlan, Capability::Nftables];
-    needed.iter().find(|need| lacks(need)).map(|need| format!("this host has no {need}"))
 }
 
 /// One run, in a process group, a working directory and a folder for temporary files of its own.
@@ -162,17 +132,6 @@ impl Host {
     }
 }
 
-/// Processes in our user namespace, ourselves left out: those that left their process group are found too.
-fn strays() -> io::Result<Vec<PathBuf>> {
-    let ours = fs::read_link("/proc/self/ns/user")?;
-    let own = PathBuf::from("/proc").join(std::process::id().to_string());
-    let processes = fs::read_dir("/proc")?.filter_map(Result::ok);
-    let processes = processes.filter(|entry| entry.file_name().to_string_lossy().parse::<u32>().is_ok());
-    let others = processes.map(|entry| entry.path()).filter(|path| *path != own);
-    // What ended meanwhile, or isn't ours to look at, isn't ours.
-    Ok(others.filter(|path| fs::read_link(path.join("ns/user")).is_ok_and(|user| user == ours)).collect())
-}
-
 async fn killed() -> Result<(), Failed> {
     let before = Host::look()?;
     let full = full().await?;
@@ -206,7 +165,7 @@ async fn killed() -> Result<(), Failed> {
         return Err(format!("only {cut_short} of {kills} runs were cut short: nothing was tried").into());
     }
 
-    let strays = strays()?;
+    let strays = apart::strays()?;
     if !strays.is_empty() {
         return Err(format!("processes are left: {strays:?}").into());
     }
@@ -214,7 +173,7 @@ async fn killed() -> Result<(), Failed> {
     if after != before {
         return Err(format!("before: {before:?}\nafter: {after:?}").into());
     }
-    none_left().await
+    apart::none_left().await
 }
 
 /// How long a whole run takes.
@@ -251,18 +210,4 @@ async fn end(signal: Signal, after: Duration) -> Result<bool, Failed> {
             Err(format!("it should end with {promised:?}, by {signal}, or with 0 if it was done, not: {status}").into())
         }
     }
-}
-
-/// Waits until the kernel has taken down every network namespace that was made in our user namespace: then, and only
-/// then, one more may be made where one is the limit (user_namespaces(7), `max_net_namespaces`).
-async fn none_left() -> Result<(), Failed> {
-    allow(1)?;
-    let gone = async {
-        // A thread, since a namespace is a thread's; it ends, and the namespace with it.
-        while !std::thread::spawn(|| unshare(CloneFlags::CLONE_NEWNET).is_ok()).join().unwrap_or(false) {
-            sleep(PAUSE).await;
-        }
-    };
-    let left = timeout(CLEANUP, gone).await.is_err();
-    if left { Err(format!("after {CLEANUP:?} there still are network namespaces of the runs").into()) } else { Ok(()) }
 }

@@ -57,6 +57,8 @@ pub enum RouteKind {
     Local,
     /// They are answered with ICMP host unreachable.
     Unreachable,
+    /// They are dropped without a word.
+    Blackhole,
 }
 
 /// How far a route's destination is.
@@ -258,6 +260,7 @@ impl Netlink<'_> {
                 RouteKind::Unicast => RouteType::Unicast,
                 RouteKind::Local => RouteType::Local,
                 RouteKind::Unreachable => RouteType::Unreachable,
+                RouteKind::Blackhole => RouteType::BlackHole,
             });
         if let Some(device) = &route.device {
             builder = builder.output_interface(self.index(device)?);

@@ -11,6 +11,7 @@ use topology::source::MAX_BYTES;
 use super::Stop;
 use super::inside::Which;
 use super::test::Format;
+use crate::case::NodeFact;
 use crate::exit;
 use crate::live::client::Client;
 use crate::live::describe::Applied;
@@ -104,8 +105,8 @@ fn told(applied: &Applied, paint: Paint) -> String {
         if let Some(remark) = &step.remark {
             line(format!("  {remark}"));
         }
-        changes |= !step.changed.is_empty();
         for (change, nodes) in together(&step.changed) {
+            changes = true;
             let (before, after) = (table::shown_whole(&change.before), table::shown_whole(&change.after));
             line(format!("  {} on {}: {before} → {after}", paint.strong(&change.what), nodes.join(", ")));
         }
@@ -129,10 +130,10 @@ fn told(applied: &Applied, paint: Paint) -> String {
     out
 }
 
-/// The same change on several nodes, once.
+/// The same change on several nodes, once. Why devices are left out is a long story with each device that comes.
 fn together(changed: &[Changed]) -> Vec<(&Changed, Vec<&str>)> {
     let mut all: Vec<(&Changed, Vec<&str>)> = Vec::new();
-    for change in changed {
+    for change in changed.iter().filter(|change| change.what != NodeFact::NotSelected.name()) {
         let same = |known: &Changed| {
             (&known.what, &known.before, &known.after) == (&change.what, &change.before, &change.after)
         };

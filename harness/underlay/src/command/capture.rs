@@ -76,7 +76,7 @@ pub(super) fn run(args: &Args) -> Result<u8, Stop> {
     let signals = signals().map_err(|source| Stop::Harness { step: "catch signals", source })?;
     let mut packets = Packets::new(BufWriter::new(out))?;
     packets.flush()?;
-    writeln!(io::stderr(), "capturing in {} places; Ctrl-C ends it", namespaces.len())?;
+    tell(&format!("capturing in {} places; Ctrl-C ends it", namespaces.len()));
 
     let (mut written, mut over) = (0, false);
     let wanted = args.count.unwrap_or(u64::MAX);
@@ -93,8 +93,13 @@ pub(super) fn run(args: &Args) -> Result<u8, Stop> {
     }
     let lost = stream.lost();
     let lost = if lost > 0 { format!(", {lost} lost: there was no time to write them") } else { String::new() };
-    writeln!(io::stderr(), "{written} packets{lost}")?;
+    tell(&format!("{written} packets{lost}"));
     Ok(exit::OK)
+}
+
+/// What goes on, for who wants to know.
+fn tell(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 fn failed(step: &str, error: &(dyn std::error::Error + 'static)) -> Refusal {

@@ -7,7 +7,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -99,9 +99,24 @@ impl Elsewhere {
 
     /// Runs `underlay` there, in the project's own folder.
     pub fn underlay(self, arguments: &[&str]) -> io::Result<Output> {
+        self.command(arguments)?.output()
+    }
+
+    /// What runs `underlay` there, in the project's own folder.
+    pub fn command(self, arguments: &[&str]) -> io::Result<Command> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let again = std::env::current_exe()?;
-        Command::new(again).args(arguments).env(VARIABLE, self.name()).current_dir(root).output()
+        let mut again = Command::new(std::env::current_exe()?);
+        again.args(arguments).env(VARIABLE, self.name()).current_dir(root);
+        Ok(again)
+    }
+
+    /// A folder in which this host's user keeps labs, for XDG_RUNTIME_DIR.
+    pub fn runtime_folder(self) -> io::Result<tempfile::TempDir> {
+        let folder = tempfile::tempdir()?;
+        if self == Self::Ordinary && getuid().is_root() {
+            chown(folder.path(), Some(NOBODY), Some(NOBODY))?;
+        }
+        Ok(folder)
     }
 
     /// Why this host can't be made so, if it can't: told by a process that tried.

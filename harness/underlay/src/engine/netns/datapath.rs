@@ -10,7 +10,7 @@ use cilium::decisions::Egress;
 use cilium::inputs::NodeInputs;
 use ipnet::{IpNet, Ipv4Net};
 use lab::Namespace;
-use lab::netlink::{Neighbour, Route, Rule, Scope, VethEnd, add_veth, table};
+use lab::netlink::{Neighbour, Route, RouteKind, Rule, Scope, VethEnd, add_veth, table};
 
 use crate::engine::pod::Pod;
 
@@ -122,8 +122,23 @@ impl Datapath<'_> {
                 netlink.add_route(&self.to_peer_pods(tunnel.pod_cidr, *router).in_table(table))?;
             }
         }
+        drop(netlink);
+        match self.fill_by_device(table, device) {
+            // A device that is down since the agent decided: what is redirected to it is dropped by the kernel unseen,
+            // and no route can lead there.
+            Err(error) if error.raw_os_error() == Some(nix::libc::ENETDOWN) => {
+                let nowhere =
+                    Route { device: None, kind: RouteKind::Blackhole, ..Route::through(Ipv4Net::default(), "") };
+                self.namespace.netlink()?.replace_route(&nowhere.in_table(table))
+            }
+            filled => filled,
+        }
+    }
+
+    fn fill_by_device(&self, table: u32, device: &str) -> lab::Result<()> {
+        let mut netlink = self.namespace.netlink()?;
         // redirect_neigh() looks up the next hop with the device fixed: the device's own routes count, no others.
-        let index = self.inputs.links.iter().find(|link| link.name == *device).map(|link| link.index);
+        let index = self.inputs.links.iter().find(|link| link.name == device).map(|link| link.index);
         let mut default = false;
         let mut done: Vec<Ipv4Net> = Vec::new();
         for route in &self.inputs.routes {
