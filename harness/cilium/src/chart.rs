@@ -219,7 +219,8 @@ impl Form {
             Kind::Bool => bool,
             Kind::BoolOrText => bool.or_else(|| Some(text.into())),
             Kind::Text | Kind::TextOrList => Some(text.into()),
-            Kind::Whole => text.parse::<u64>().ok().map(Value::from).filter(|number| number.to_string() == text),
+            Kind::Whole if text != "0" && text.starts_with(['0', '+']) => None,
+            Kind::Whole => text.parse::<u64>().ok().map(Value::from),
         }
     }
 }

@@ -11,6 +11,7 @@ mod completions;
 mod doctor;
 mod down;
 mod graph;
+mod import;
 mod inside;
 mod man;
 mod place;
@@ -85,6 +86,7 @@ enum Command {
     Check(check::Args),
     Report(report::Args),
     Graph(graph::Args),
+    Import(import::Args),
     Doctor(doctor::Args),
     Cache(cache::Args),
     Schema(schema::Args),
@@ -203,6 +205,7 @@ pub fn main() -> u8 {
         Command::Check(args) => check::run(&args),
         Command::Report(args) => report::run(&args, color),
         Command::Graph(args) => graph::run(&args),
+        Command::Import(args) => import::run(&args, color),
         Command::Doctor(args) => doctor::run(&args, color),
         Command::Cache(args) => cache::run(&args),
         Command::Schema(args) => schema::run(&args),
