@@ -9,7 +9,7 @@ use crate::drops::DropLog;
 use crate::error::{Error, Result};
 use crate::host::{Capability, Missing};
 use crate::namespace::Namespace;
-use crate::netlink::{BondMode, VethEnd, add_veth};
+use crate::netlink::{BondMode, Netem, VethEnd, add_veth};
 use crate::nft::{Chain, ChainType, ConntrackState, Hook, Statement, Table, watch_drops};
 use crate::overlay::{Member, Overlay};
 use crate::sysctl::Sysctls;
@@ -50,6 +50,8 @@ pub fn needs(network: &Network) -> Vec<Capability> {
         Capability::Wireguard => overlay == Some(OverlayBackend::Kernel),
         Capability::Bond => nics().any(|nic| matches!(nic.kind, NicKind::Bond(_))),
         Capability::Dummy => nics().any(|nic| matches!(nic.kind, NicKind::Dummy)),
+        // Only steps do.
+        Capability::Netem => false,
     };
     Capability::ALL.into_iter().filter(needed).collect()
 }
@@ -66,6 +68,7 @@ async fn attempt(capability: Capability) -> Result<()> {
         Capability::Vxlan => place.netlink()?.add_vxlan("vxlan", 2, 8472, 1450, [2, 0, 0, 0, 0, 1]),
         Capability::Bond => place.netlink()?.add_bond("bond", 1500, BondMode::ActiveBackup),
         Capability::Dummy => place.netlink()?.add_dummy("dummy", 1500),
+        Capability::Netem => place.netlink()?.impair("lo", Netem::default()),
         Capability::Tun => overlay(&place, OverlayBackend::Userspace).await,
         Capability::Wireguard => overlay(&place, OverlayBackend::Kernel).await,
         Capability::Nftables => place.load_nft(&[nat_table()]),

@@ -25,11 +25,13 @@ pub enum Capability {
     Nftables,
     /// Rules that report what they drop (NFLOG).
     DropLog,
+    /// Packets delayed, lost or slowed down on purpose (netem).
+    Netem,
 }
 
 impl Capability {
     /// Every capability, in the order `doctor` lists them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Namespaces,
         Self::Veth,
         Self::Bridge,
@@ -40,6 +42,7 @@ impl Capability {
         Self::Wireguard,
         Self::Bond,
         Self::Dummy,
+        Self::Netem,
     ];
 
     /// Its name in messages.
@@ -55,6 +58,7 @@ impl Capability {
             Self::Wireguard => "kernel WireGuard",
             Self::Nftables => "nftables with NAT",
             Self::DropLog => "drop reports (NFLOG)",
+            Self::Netem => "netem",
         }
     }
 
@@ -65,6 +69,7 @@ impl Capability {
             Self::Tun => Some("overlays encrypted in user space, which is the default"),
             Self::Bond => Some("topologies with a bond"),
             Self::Dummy => Some("topologies with a dummy device"),
+            Self::Netem => Some("steps that impair an interface"),
             Self::Vxlan => Some("clusters: pods on different nodes"),
             Self::Namespaces | Self::Veth | Self::Bridge | Self::Nftables | Self::DropLog => None,
         }
@@ -87,6 +92,7 @@ impl Capability {
             Self::Wireguard => "modprobe wireguard, or leave the overlay to user space (--overlay userspace)",
             Self::Nftables => "modprobe -a nf_tables nft_chain_nat nft_nat nft_masq nft_ct",
             Self::DropLog => "modprobe -a nft_log nfnetlink_log",
+            Self::Netem => "modprobe sch_netem",
         }
     }
 }

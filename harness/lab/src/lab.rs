@@ -1,17 +1,18 @@
 //! A whole topology in the kernel, as one value: dropping it, or killing the process, leaves nothing.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 use topology::Network;
-use topology::network::Overlay as OverlayConfig;
+use topology::network::{NicKind, Overlay as OverlayConfig};
 
 use crate::drops::DropLog;
 use crate::error::Result;
 use crate::internet::Internet;
 use crate::namespace::Namespace;
-use crate::nft::{DropWatch, Table, watch_drops};
+use crate::nft::{DropWatch, Statement, Table, watch_drops};
 use crate::node::Node;
 use crate::overlay::{self, Overlay};
 use crate::sysctl::Sysctls;
@@ -40,6 +41,8 @@ pub struct Lab {
     /// What the lab's parts dropped on purpose.
     pub drops: DropLog,
     _watches: Vec<DropWatch>,
+    /// Gateways listened to since [`Lab::block`] gave them rules.
+    listened: BTreeSet<String>,
 }
 
 /// Links and namespaces, which the kernel makes one after the other anyway.
@@ -101,7 +104,17 @@ impl Lab {
             Some(config) => Some(mesh(config, &nodes, &internet, drops.clone()).await?),
             None => None,
         };
-        Ok(Self { network, internet, services, overlay, vcns, nodes, drops, _watches: watches })
+        Ok(Self {
+            network,
+            internet,
+            services,
+            overlay,
+            vcns,
+            nodes,
+            drops,
+            _watches: watches,
+            listened: BTreeSet::new(),
+        })
     }
 
     /// The machine of that name.
@@ -112,6 +125,40 @@ impl Lab {
     /// The private network of that name.
     pub fn vcn(&self, name: &str) -> Option<&Vcn> {
         self.vcns.iter().find(|vcn| vcn.config.name == name)
+    }
+
+    /// Makes a node's interface again that was deleted, as the topology has it, and waits until it carries packets. Does
+    /// nothing for names the topology doesn't have.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub async fn plug(&self, node: &str, interface: &str) -> Result<()> {
+        let Some(index) = self.nodes.iter().position(|other| other.config.name == node) else { return Ok(()) };
+        let node = &self.nodes[index];
+        let Some(nic_index) = node.config.nics.iter().position(|nic| nic.name == interface) else { return Ok(()) };
+        node.restore(nic_index, index, &self.vcns)?;
+        let nic = &node.config.nics[nic_index];
+        if let (NicKind::Vcn(name), true) = (&nic.kind, nic.up) {
+            node.namespace.operational(interface, LINK_PATIENCE).await?;
+            if let Some(vcn) = self.vcn(name) {
+                vcn.namespace.operational(&Vcn::port(index, nic_index), LINK_PATIENCE).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Has a VCN's gateway drop what matches any of these, each by its name, in place of what it dropped so before. What
+    /// one machine of the network sends another is looked at too.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub fn block(&mut self, vcn: &str, filters: &[(String, Vec<Statement>)]) -> Result<()> {
+        let Some(vcn) = self.vcns.iter().find(|other| other.config.name == vcn) else { return Ok(()) };
+        // A gateway with rules of its own is listened to from the beginning.
+        if vcn.tables(&self.network).is_empty() && self.listened.insert(vcn.config.name.clone()) {
+            self._watches.push(watch_drops(&vcn.namespace, self.drops.clone())?);
+        }
+        vcn.block(filters)
     }
 
     /// Every namespace of the lab.

@@ -83,6 +83,27 @@ impl Node {
         if nic.up { self.link_up(nic) } else { Ok(()) }
     }
 
+    /// Makes an interface again that was deleted, as the topology has it. `index` is as it was at first.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub(crate) fn restore(&self, nic_index: usize, index: usize, vcns: &[Vcn]) -> Result<()> {
+        let Some(nic) = self.config.nics.get(nic_index) else { return Ok(()) };
+        self.add(nic, index, nic_index, vcns)?;
+        let links = self.namespace.netlink()?.links()?;
+        let is_there = |name: &str| links.iter().any(|link| link.name == name);
+        for holder in &self.config.nics {
+            let (NicKind::Bridge(members) | NicKind::Bond(members)) = &holder.kind else { continue };
+            let mut netlink = self.namespace.netlink()?;
+            for member in members.iter().filter(|member| holder.name == nic.name || **member == nic.name) {
+                if is_there(&holder.name) && is_there(member) {
+                    netlink.set_controller(member, &holder.name)?;
+                }
+            }
+        }
+        self.configure(nic)
+    }
+
     /// Sets an interface up and gives it its default route, as whoever manages a machine's network does.
     ///
     /// # Errors

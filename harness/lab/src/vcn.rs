@@ -158,6 +158,28 @@ impl Vcn {
         netlink.link_up(&port)
     }
 
+    /// The bridge port of a node's interface that is plugged in here.
+    pub(crate) fn port(node_index: usize, nic_index: usize) -> String {
+        port_name(node_index, nic_index)
+    }
+
+    /// Drops what matches any of these, by name, in place of what was dropped so before: what passes the gateway, and
+    /// what one interface in the network sends another.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub(crate) fn block(&self, filters: &[(String, Vec<Statement>)]) -> Result<()> {
+        // Before translation by the gateway, and after it on the way in: the private addresses are seen in both.
+        let mut routed = Chain::base("forward", ChainType::Filter, Hook::Forward, -10);
+        let mut switched = Chain::base("forward", ChainType::Filter, Hook::Forward, -10);
+        for (name, matches) in filters {
+            routed = routed.drop_rule(name, matches.iter().cloned());
+            switched = switched.drop_rule(name, std::iter::once(Statement::Ipv4).chain(matches.iter().cloned()));
+        }
+        self.namespace
+            .load_nft(&[Table::ipv4("blocked").chain(routed), Table::bridge("blocked-inside").chain(switched)])
+    }
+
     /// Both ends of every veth pair of this network that should carry packets.
     pub(crate) fn links(
         &self,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use lab::Lab;
 use lab::drops::DropReason;
+use lab::nft::Statement;
 use libtest_mimic::{Arguments, Failed, Trial};
 use topology::Network;
 use topology::network::{Ingress, Internet, InternetHost, Nat, Network as Config, Nic, NicKind, Node, Role, Vcn};
@@ -21,6 +22,8 @@ fn main() {
         trial("same_cidr_twice_is_two_networks", |runtime| runtime.block_on(same_cidr())),
         trial("source_check_counts_and_reports", |runtime| runtime.block_on(source_check())),
         trial("new_traffic_from_outside_stays_outside", |runtime| runtime.block_on(ingress())),
+        trial("an_interface_that_comes_back_is_as_before", |runtime| runtime.block_on(plug())),
+        trial("a_filter_drops_and_reports_until_it_is_taken_away", |runtime| runtime.block_on(filter())),
     ];
     libtest_mimic::run(&Arguments::from_args(), tests).exit();
 }
@@ -131,6 +134,53 @@ async fn ingress() -> Result<(), Failed> {
     let dropped = tokio::time::timeout(Duration::from_secs(2), drops.recv()).await??;
     if dropped.reason != DropReason::IngressDenied {
         return Err(format!("new traffic from the internet is denied, got {dropped:?}").into());
+    }
+    Ok(())
+}
+
+async fn plug() -> Result<(), Failed> {
+    let lab = Lab::build(twins()).await?;
+    let node = lab.node("one").ok_or("one")?;
+    node.namespace.netlink()?.delete_link("enp0s6")?;
+    let out = datagram(&lab, "one", &lab.internet, Ipv4Addr::new(8, 8, 8, 8)).await;
+    if out.is_some() {
+        return Err(format!("without its interface a node reaches nobody, yet {out:?} arrived").into());
+    }
+    lab.plug("one", "enp0s6").await?;
+    let out = datagram(&lab, "one", &lab.internet, Ipv4Addr::new(8, 8, 8, 8)).await;
+    if out != Some(Ipv4Addr::new(203, 0, 113, 1)) {
+        return Err(format!("address, route and translation are as before, got {out:?}").into());
+    }
+    Ok(())
+}
+
+async fn filter() -> Result<(), Failed> {
+    let mut lab = Lab::build(twins()).await?;
+    let dns = Ipv4Addr::new(8, 8, 8, 8);
+    let neighbour = Ipv4Addr::new(10, 0, 0, 240);
+    let rule = |name: &str, to: Ipv4Addr| {
+        (
+            name.to_owned(),
+            vec![Statement::Destination(to.into()), Statement::Protocol(17), Statement::DestinationPort(9)],
+        )
+    };
+    lab.block("a", &[rule("no-dns", dns), rule("no-neighbour", neighbour)])?;
+    let mut drops = lab.drops.listen();
+    let two = lab.node("two").ok_or("two")?.namespace.clone();
+    for (to, receiver, name) in [(dns, &lab.internet, "no-dns"), (neighbour, &two, "no-neighbour")] {
+        let arrived = datagram(&lab, "one", receiver, to).await;
+        if arrived.is_some() {
+            return Err(format!("{name} drops, yet {arrived:?} arrived").into());
+        }
+        let dropped = tokio::time::timeout(Duration::from_secs(2), drops.recv()).await??;
+        if dropped.reason != DropReason::Rule(name.to_owned()) || dropped.namespace != "vcn a" {
+            return Err(format!("{name} of vcn a should have reported the packet, got {dropped:?}").into());
+        }
+    }
+    lab.block("a", &[])?;
+    let out = datagram(&lab, "one", &lab.internet, dns).await;
+    if out != Some(Ipv4Addr::new(203, 0, 113, 1)) {
+        return Err(format!("without the filter it passes as before, got {out:?}").into());
     }
     Ok(())
 }

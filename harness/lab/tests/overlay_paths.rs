@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use lab::overlay::{Mapping, Path, RELAY};
-use mesh::{Gateway, World, by_kernel, config, no_wireguard, talk, trial};
+use mesh::{Gateway, PATIENCE, World, by_kernel, config, no_wireguard, talk, trial};
 
 fn main() {
     mesh::run(None, |missing| {
@@ -21,6 +21,11 @@ fn main() {
             trial("two nodes of one network: at their local addresses", missing, same_network),
             trial("equal addresses in other networks aren't taken", missing, other_network),
             trial("a node without internet reaches its own network only", missing, offline),
+            trial("a node that left comes back where it was", missing, back),
+            trial("a relayed node that left comes back", missing, back_by_relay),
+            trial("a node that moves is found again", missing, moves),
+            trial("a relayed node that moves is found again", missing, moves_by_relay),
+            by_kernel("a node that left comes back where it was", wireguard, back),
             by_kernel("easy NAT on both sides: direct", wireguard, easy),
             by_kernel("hard NAT on one side: by the relay", wireguard, hard),
             by_kernel("hard NAT on both sides: by the relay", wireguard, both_hard),
@@ -131,4 +136,60 @@ async fn offline() {
     assert_eq!(overlay.path("master", "outside").expect("path"), Some(Path::None));
     assert!(matches!(overlay.path("master", "worker").expect("path"), Some(Path::Direct(_))));
     talk(&world.members[0], &world.members[1], "a word").await.expect("an answer");
+}
+
+/// Two nodes behind gateways of these kinds.
+fn behind(first: Gateway, second: Gateway) -> World {
+    let mut world = World::new();
+    world.private_nodes("a", first, &["master"]);
+    world.private_nodes("b", second, &["worker"]);
+    world
+}
+
+async fn comes_back(world: World) {
+    let mut overlay = world.start_ready(&config()).await;
+    let path = overlay.path("master", "worker").expect("path");
+    overlay.leave("worker").await.expect("it goes");
+    assert!(!overlay.met("master", "worker").expect("an answer"), "a session needs two");
+    talk(&world.members[0], &world.members[1], "lost").await.expect_err("nobody is there");
+    overlay.rejoin("worker").await.expect("it comes");
+    overlay.rejoin("worker").await.expect("coming twice does nothing");
+    overlay.ready(PATIENCE).await.expect("sessions");
+    assert!(overlay.met("master", "worker").expect("an answer"));
+    // The one that was called uses the new session once it was used by the caller.
+    talk(&world.members[1], &world.members[0], "here I am").await.expect("an answer");
+    all_talk(&world).await;
+    assert_eq!(overlay.path("master", "worker").expect("path"), path, "it is where it was");
+}
+
+async fn back() {
+    comes_back(behind(Gateway::Easy, Gateway::Easy)).await;
+}
+
+async fn back_by_relay() {
+    comes_back(behind(Gateway::Easy, Gateway::Hard)).await;
+}
+
+async fn moves() {
+    let world = behind(Gateway::Easy, Gateway::Easy);
+    let mut overlay = world.start_ready(&config()).await;
+    let Some(Path::Direct(old)) = overlay.path("master", "worker").expect("path") else { panic!("a direct way") };
+    overlay.roam("worker").await.expect("it moves");
+    all_talk(&world).await;
+    let new = SocketAddrV4::new(*old.ip(), old.port() + 1);
+    assert_eq!(overlay.path("master", "worker").expect("path"), Some(Path::Direct(new)), "the coordinator told");
+    let links = world.members[1].namespace.netlink().expect("netlink").links().expect("links");
+    assert!(links.iter().any(|link| link.name == "tailscale0" && link.is_up()), "its interface stays");
+    overlay.roam("master").await.expect("it moves");
+    all_talk(&world).await;
+}
+
+async fn moves_by_relay() {
+    let world = behind(Gateway::Easy, Gateway::Hard);
+    let mut overlay = world.start_ready(&config()).await;
+    overlay.roam("worker").await.expect("it moves");
+    // The relay learns it with the first packet from there.
+    talk(&world.members[1], &world.members[0], "here I am").await.expect("an answer");
+    all_talk(&world).await;
+    assert!(is_relayed(overlay.path("master", "worker").expect("path")));
 }

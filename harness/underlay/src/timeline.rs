@@ -57,6 +57,10 @@ pub trait Stage: Send {
     fn met(&mut self, from: &str, to: &str) -> Result<bool, EngineError>;
 }
 
+/// How long one attempt of a probe that is waited for may take, where the probe has no deadline of its own: a packet
+/// that was lost must not keep the next one from being sent.
+const PATIENCE: Duration = Duration::from_millis(500);
+
 /// What happened, in order.
 #[derive(Debug, Clone, Default)]
 pub struct Timeline {
@@ -224,7 +228,7 @@ async fn wait<S: Stage>(
 ) -> Result<Waited, EngineError> {
     let deadline = Instant::now() + within;
     loop {
-        let waited = holds(condition, probes, stage).await?;
+        let waited = holds(condition, deadline, probes, stage).await?;
         if waited.held || Instant::now() >= deadline {
             return Ok(waited);
         }
@@ -232,7 +236,12 @@ async fn wait<S: Stage>(
     }
 }
 
-async fn holds<S: Stage>(condition: &Condition, probes: &[ProbeSpec], stage: &mut S) -> Result<Waited, EngineError> {
+async fn holds<S: Stage>(
+    condition: &Condition,
+    deadline: Instant,
+    probes: &[ProbeSpec],
+    stage: &mut S,
+) -> Result<Waited, EngineError> {
     let selected = |agents: Vec<(String, Agent)>, node: &str, device: &str| {
         let agent = agents.into_iter().find(|(name, _)| name == node).map(|(_, agent)| agent);
         match agent {
@@ -246,7 +255,10 @@ async fn holds<S: Stage>(condition: &Condition, probes: &[ProbeSpec], stage: &mu
     };
     Ok(match condition {
         Condition::Probe { probe, outcome } => {
-            let spec: Vec<_> = probes.iter().filter(|spec| spec.id == *probe).cloned().collect();
+            let mut spec: Vec<_> = probes.iter().filter(|spec| spec.id == *probe).cloned().collect();
+            // What is answered in time may come too late all the same; what is silent is asked again soon enough.
+            let left = deadline.saturating_duration_since(Instant::now()).max(POLL);
+            spec.iter_mut().for_each(|spec| spec.deadline = Some(spec.deadline.unwrap_or(PATIENCE).min(left)));
             let observed = stage.look(&spec).await?;
             match observed.probes.first() {
                 Some((_, evidence)) => Waited {

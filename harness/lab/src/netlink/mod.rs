@@ -4,6 +4,7 @@
 //! each that the kernel serialises anyway (RTNL), and a task a namespace would cost more than it could win.
 
 mod dump;
+mod impair;
 mod link;
 mod operational;
 mod route;
@@ -24,6 +25,7 @@ use tokio::io::unix::AsyncFd;
 use crate::error::{Error, Result};
 
 pub use dump::{AddressInfo, LinkInfo, NeighbourInfo, NeighbourState, RouteInfo};
+pub use impair::Netem;
 pub use link::{BondMode, VethEnd, add_veth};
 pub use route::{Neighbour, Route, RouteKind, Rule, Scope, table};
 

@@ -10,6 +10,7 @@ mod kernel;
 mod nobody;
 mod ping;
 mod reflector;
+mod rejoin;
 mod relay;
 mod routing;
 mod stray;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::Ipv4Net;
+use tokio::net::UdpSocket;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use topology::network::{Overlay as Config, OverlayBackend};
@@ -110,6 +112,7 @@ pub struct PeerStatus {
 }
 
 /// A node's keys.
+#[derive(Clone)]
 struct Keys(KeyPair);
 
 impl Keys {
@@ -156,6 +159,11 @@ enum Interface {
 struct Node {
     member: Member,
     mapping: Mapping,
+    keys: Keys,
+    /// What it was told about its peers, in the members' order.
+    peers: Vec<PeerConfig>,
+    /// UDP port it listens on.
+    port: u16,
     device: Option<Device>,
 }
 
@@ -164,6 +172,8 @@ struct Node {
 /// What is left in the nodes' namespaces is what a killed tailscaled leaves: its rules, without the device and the
 /// routes through it.
 pub struct Overlay {
+    config: Config,
+    log: DropLog,
     nodes: Vec<Node>,
     reflectors: [Reflector; 2],
     relay: Relay,
@@ -238,33 +248,13 @@ impl Overlay {
         let mut nodes = Vec::with_capacity(members.len());
         let parts = members.into_iter().zip(keys).zip(peers).zip(mappings).zip(seekers).zip(interfaces);
         for (((((member, keys), peers), mapping), seeker), interface) in parts {
-            let device = match interface {
-                Interface::Userspace(tun) => {
-                    set_up(config, &member, &peers)?;
-                    Device::Userspace(userspace::Device::start(userspace::Parts {
-                        namespace: member.namespace.name().to_owned(),
-                        interface: config.interface.clone(),
-                        mtu: u16::try_from(config.mtu).unwrap_or(u16::MAX),
-                        tun,
-                        socket: seeker.socket,
-                        keys,
-                        peers,
-                        log: log.clone(),
-                        established: Arc::clone(&established),
-                    }))
-                }
-                Interface::Kernel(mut device) => {
-                    // The kernel binds the port when the device comes up.
-                    drop(seeker);
-                    device.configure(config.port, &peers, log.clone())?;
-                    set_up(config, &member, &peers)?;
-                    Device::Kernel(device)
-                }
-            };
-            nodes.push(Node { member, mapping, device: Some(device) });
+            let mut node = Node { member, mapping, keys, peers, port: config.port, device: None };
+            node.start(config, interface, seeker.socket, &log, &established)?;
+            routing::install(&node.member.namespace, config, &node.peer_addresses())?;
+            nodes.push(node);
         }
-        let strays = stray::watch(&config.interface, &kernels, log)?;
-        let overlay = Self { nodes, reflectors, relay, servers, established, strays };
+        let strays = stray::watch(&config.interface, &kernels, log.clone())?;
+        let overlay = Self { config: config.clone(), log, nodes, reflectors, relay, servers, established, strays };
         overlay.initiate().await?;
         Ok(overlay)
     }
@@ -429,6 +419,46 @@ impl Overlay {
 }
 
 impl Node {
+    /// Sets its interface up, with the program behind it.
+    fn start(
+        &mut self,
+        config: &Config,
+        interface: Interface,
+        socket: UdpSocket,
+        log: &DropLog,
+        established: &Arc<Notify>,
+    ) -> Result<()> {
+        let namespace = &self.member.namespace;
+        self.device = Some(match interface {
+            Interface::Userspace(tun) => {
+                namespace.netlink()?.link_up(&config.interface)?;
+                Device::Userspace(userspace::Device::start(userspace::Parts {
+                    namespace: namespace.name().to_owned(),
+                    interface: config.interface.clone(),
+                    mtu: u16::try_from(config.mtu).unwrap_or(u16::MAX),
+                    tun,
+                    socket,
+                    keys: self.keys.clone(),
+                    peers: self.peers.clone(),
+                    log: log.clone(),
+                    established: Arc::clone(established),
+                }))
+            }
+            Interface::Kernel(mut device) => {
+                // The kernel binds the port when the device comes up.
+                drop(socket);
+                device.configure(self.port, &self.peers, log.clone())?;
+                namespace.netlink()?.link_up(&config.interface)?;
+                Device::Kernel(device)
+            }
+        });
+        Ok(())
+    }
+
+    fn peer_addresses(&self) -> Vec<Ipv4Addr> {
+        self.peers.iter().map(|peer| peer.address).collect()
+    }
+
     async fn stop(&mut self) -> Result<()> {
         match self.device.take() {
             Some(Device::Userspace(device)) => {
@@ -462,13 +492,6 @@ fn add_interface(config: &Config, member: &Member, keys: &Keys) -> Result<Interf
     netlink.set_mtu(&config.interface, config.mtu)?;
     netlink.add_address(&config.interface, member.address.into())?;
     Ok(interface)
-}
-
-/// Sets a node's interface up, with the routes through it.
-fn set_up(config: &Config, member: &Member, peers: &[PeerConfig]) -> Result<()> {
-    member.namespace.netlink()?.link_up(&config.interface)?;
-    let addresses: Vec<_> = peers.iter().map(|peer| peer.address).collect();
-    routing::install(&member.namespace, config, &addresses)
 }
 
 /// Bytes nobody can guess.

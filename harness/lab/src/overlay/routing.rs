@@ -38,12 +38,20 @@ fn rules() -> [Rule; 4] {
 /// Routes the overlay's range to its interface, which must be up: with policy routing as tailscaled does (its rules,
 /// each peer and the service address in table 52), without it by one route in table main.
 pub(super) fn install(namespace: &Namespace, config: &Config, peers: &[Ipv4Addr]) -> Result<()> {
+    if config.policy_routing {
+        let mut netlink = namespace.netlink()?;
+        for rule in rules() {
+            netlink.add_rule(&rule)?;
+        }
+    }
+    restore(namespace, config, peers)
+}
+
+/// The same where the rules are there still, as a killed tailscaled leaves them.
+pub(super) fn restore(namespace: &Namespace, config: &Config, peers: &[Ipv4Addr]) -> Result<()> {
     let mut netlink = namespace.netlink()?;
     if !config.policy_routing {
         return netlink.add_route(&Route::through(config.cidr.trunc(), &config.interface));
-    }
-    for rule in rules() {
-        netlink.add_rule(&rule)?;
     }
     for address in peers.iter().copied().chain([SERVICE_ADDRESS]) {
         netlink.add_route(&Route::through(address.into(), &config.interface).in_table(TABLE))?;

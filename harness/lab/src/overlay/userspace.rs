@@ -175,6 +175,39 @@ impl Device {
         })
     }
 
+    /// Goes on with another socket. Sessions, and the interface, stay.
+    pub(super) async fn rebind(self, socket: UdpSocket) -> Option<Self> {
+        self.task.stop().await;
+        // The task was the only other one that had it.
+        let shared = Arc::new(Shared { socket, ..Arc::into_inner(self.shared)? });
+        let task = Task::spawn(run(Arc::clone(&shared)));
+        Some(Self { shared, task })
+    }
+
+    /// Sends to the peer at this position from now on here.
+    pub(super) fn set_endpoint(&self, peer: usize, endpoint: SocketAddrV4) {
+        if let Some(peer) = self.shared.state().peers.get_mut(peer) {
+            peer.endpoint = Some(endpoint);
+        }
+    }
+
+    /// Sends the peer at this position a datagram that says nothing, so that gateways on the way know the flow.
+    pub(super) async fn knock(&self, peer: usize) {
+        let endpoint = self.shared.state().peers.get(peer).and_then(|peer| peer.endpoint);
+        if let Some(endpoint) = endpoint {
+            // What can't be sent opens nothing; the handshake will tell.
+            let _ = self.shared.socket.send_to(&[0], endpoint).await;
+        }
+    }
+
+    /// Begins a handshake with the peer at this position, whatever there is between them.
+    pub(super) async fn begin_anew(&self, peer: usize) {
+        let output = self.shared.state().begin_anew(peer);
+        if let Some(output) = output {
+            self.shared.put(output).await;
+        }
+    }
+
     /// Ends it and waits until the interface is gone.
     pub(super) async fn stop(self) {
         self.task.stop().await;
@@ -288,6 +321,11 @@ impl State {
             return None;
         }
         let message = tunnel.format_handshake_initiation(false)?;
+        self.sealed(peer, message.into())
+    }
+
+    fn begin_anew(&mut self, peer: usize) -> Option<Output> {
+        let message = self.peers.get_mut(peer)?.tunnel.format_handshake_initiation(true)?;
         self.sealed(peer, message.into())
     }
 

@@ -18,7 +18,7 @@ use super::story::Story;
 use super::trace;
 use crate::case::{Case, ProbeSpec};
 use crate::observed::{Agent, EngineError, Observed, Trace};
-use crate::step::{self, Step};
+use crate::step::{self, Filter, Step};
 use crate::timeline::{self, Caller, Timeline};
 
 /// A case that is up.
@@ -36,6 +36,8 @@ pub struct Up<F: Fleet> {
     pub capture: Capture,
     /// The network.
     pub lab: Lab,
+    /// What gateways drop, filters of all of them.
+    pub(super) filters: Vec<Filter>,
     /// What was found out so far.
     pub observed: Observed,
 }
@@ -74,7 +76,17 @@ impl<F: Fleet> Up<F> {
             ..Observed::of(Ok(()))
         };
         let story = Story::begin(case, &installed);
-        let mut up = Self { setup: setup.clone(), watch, story, cluster: None, witness, capture, lab, observed };
+        let mut up = Self {
+            setup: setup.clone(),
+            watch,
+            story,
+            cluster: None,
+            witness,
+            capture,
+            lab,
+            filters: Vec::new(),
+            observed,
+        };
         if step::installed_at_start(&case.steps) {
             up.start_agents().await?;
             phases.end("cluster");

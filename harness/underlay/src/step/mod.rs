@@ -241,6 +241,13 @@ pub struct Stream {
     pub line: u32,
 }
 
+impl Route {
+    /// The interface it leaves by.
+    pub fn link(&self) -> Link {
+        Link { node: self.node.clone(), interface: self.device.clone() }
+    }
+}
+
 impl Action {
     /// Whether it only looks and changes nothing.
     pub fn only_looks(&self) -> bool {

@@ -17,7 +17,7 @@ impl fmt::Display for Link {
 
 impl fmt::Display for Route {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} on {}", self.to, self.node)?;
+        write!(formatter, "{} on {}", self.destination(), self.node)?;
         if let Some(via) = self.via {
             write!(formatter, " via {via}")?;
         }
@@ -225,10 +225,15 @@ impl Chart {
 }
 
 impl Route {
+    /// `default`, or the network.
+    fn destination(&self) -> String {
+        if self.to.prefix_len() == 0 { "default".to_owned() } else { self.to.to_string() }
+    }
+
     fn to_value(&self) -> Value {
         map([
             ("on", Some(json!(self.node))),
-            ("to", Some(json!(self.to))),
+            ("to", Some(json!(self.destination()))),
             ("via", self.via.map(|via| json!(via))),
             ("dev", Some(json!(self.device))),
         ])

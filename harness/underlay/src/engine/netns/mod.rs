@@ -12,11 +12,9 @@ use std::pin::Pin;
 
 use super::live::Live;
 use super::run::{Watch, run};
-use super::steps::refuses;
 use super::up::up;
 use crate::case::Case;
 use crate::observed::{Engine, EngineError, Observed};
-use crate::step::Action;
 use fleet::Modelled;
 
 /// The engine. Has no state of its own: each run builds its network and lets it go.
@@ -26,10 +24,6 @@ pub struct Netns;
 impl Engine for Netns {
     fn name(&self) -> &'static str {
         "netns"
-    }
-
-    fn refuses(&self, action: &Action) -> Option<String> {
-        refuses(action)
     }
 
     fn run<'a>(&'a self, case: &'a Case) -> Pin<Box<dyn Future<Output = Result<Observed, EngineError>> + Send + 'a>> {
