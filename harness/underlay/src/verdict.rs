@@ -206,7 +206,7 @@ pub fn judge(
         Err(error @ EngineError::Failed { .. }) => return not_run(case, Verdict::Error, error.to_string(), None),
     };
     let checks = check(&case, &observed, &case.expectations, provenance);
-    let steps = judge_steps(&case, &observed.timeline, provenance);
+    let steps = judge_steps(&case, &observed.timeline, &observed.doubts, provenance);
     let claims = case
         .claims
         .iter()

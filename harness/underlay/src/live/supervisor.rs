@@ -296,7 +296,7 @@ impl Hosted {
         // Whatever becomes of them: from here on the network may be another.
         taken.extend(steps.iter().cloned());
         let timeline = live.play(&steps).await?;
-        let results = judge_steps(live.case(), &timeline, self.engine.provenance());
+        let results = judge_steps(live.case(), &timeline, &[], self.engine.provenance());
         let steps = schema::steps::steps(live.case(), &timeline, &results);
         Ok(Applied { steps, dns_before, state: State::of(&**live).await? })
     }

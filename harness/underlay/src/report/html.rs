@@ -9,10 +9,11 @@ use maud::{Markup, html};
 
 use super::page::page;
 use super::picture::svg::{self, Gallery};
-use super::schema::steps::Step;
+use super::schema::steps::{Step, Stream};
 use super::schema::walk::{Change, Hop, Walk};
 use super::schema::{Case, Check, Claim, Node, Probe, Report};
 use super::table::{self, Look, RUNNING, about, about_in, conditions, groups, shown, shown_whole, subjects};
+use super::timeline;
 use crate::verdict::Verdict;
 
 /// The whole page.
@@ -270,6 +271,7 @@ fn details(number: usize, case: &Case, back: &str, gallery: &mut Gallery) -> Mar
                     @for (step, check) in &wrong { li { (unmet(case, *step, check)) } }
                 }
             }
+            @if timeline::tells(case) { (time_line(&id, case, gallery)) }
             @for (index, probe) in case.probes.iter().enumerate() {
                 (evidence(&format!("{id}-p{index}"), case, probe, gallery))
             }
@@ -295,6 +297,97 @@ fn unmet(case: &Case, step: Option<&Step>, check: &Check) -> Markup {
         @if check.verdict == Verdict::Inconclusive { " (inconclusive)" }
         " " span class="dim m" { (case.file) ":" (check.line) }
         @if !check.message.is_empty() { br; span class="dim" { (check.message) } }
+    }
+}
+
+/// The steps, each with what it changed and what was found; probes of checks below, to be opened from there.
+fn time_line(id: &str, case: &Case, gallery: &mut Gallery) -> Markup {
+    let end = case.steps.iter().map(|step| step.at_us + step.took_us).max().unwrap_or(0).max(1);
+    let share = |us: u64| us as f64 * 100.0 / end as f64;
+    let mut probes = Vec::new();
+    for (number, step) in case.steps.iter().enumerate() {
+        for (index, probe) in step.probes.iter().enumerate() {
+            probes.push((&step.step, evidence(&format!("{id}-s{number}-p{index}"), case, probe, gallery)));
+        }
+    }
+    html! {
+        div class="nodes" id=(format!("{id}-t")) tabindex="-1" {
+            h4 { "Time line" }
+            div class="scroll" role="region" aria-label="time line" tabindex="0" {
+                table class="steps" {
+                    thead {
+                        tr { @for name in ["when", "took", "step", "what changed, what was found"] {
+                            th scope="col" { (name) }
+                        } }
+                    }
+                    tbody {
+                        @for (number, step) in case.steps.iter().enumerate() {
+                            tr class=[step.inner.then_some("inner")] {
+                                td class="m" { (timeline::time(step.at_us)) }
+                                td class="m" {
+                                    (timeline::time(step.took_us))
+                                    svg class="bar" viewBox="0 0 100 4" preserveAspectRatio="none" aria-hidden="true" {
+                                        rect x=(format!("{:.2}", share(step.at_us))) y="0" height="4"
+                                            width=(format!("{:.2}", share(step.took_us).max(0.7))) {}
+                                    }
+                                }
+                                th scope="row" {
+                                    (breakable(&step.step))
+                                    @if let Some(verdict) = step.verdict { " " (badge(verdict)) }
+                                }
+                                td { (told(&format!("{id}-s{number}"), step)) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        @for (step, probe) in &probes {
+            div class="of-step" role="group" aria-label=(format!("at {step}")) { (probe) }
+        }
+    }
+}
+
+/// What a step changed, and what was found at it.
+fn told(id: &str, step: &Step) -> Markup {
+    let link = |text: &str| {
+        let probe =
+            step.probes.iter().position(|probe| text.strip_prefix(&probe.id).is_some_and(|rest| rest.starts_with(' ')));
+        probe.map(|index| format!("#{id}-p{index}"))
+    };
+    html! {
+        ul class="plain" {
+            @for line in timeline::changes(step) { li { (line) } }
+            @for found in timeline::found(step) {
+                @let class = match found.verdict {
+                    Verdict::Pass => "",
+                    Verdict::Fail | Verdict::Error => "bad",
+                    Verdict::Skip | Verdict::Inconclusive => "doubt",
+                };
+                li class=(class) {
+                    @if let Some(link) = link(&found.text) { a href=(link) { (found.text) } } @else { (found.text) }
+                }
+            }
+            @for one in &step.streams {
+                li { (strip(one)) (timeline::stream(one)) }
+            }
+            @for line in step.remark.iter().chain(&step.not_taken) { li class="dim" { (line) } }
+        }
+    }
+}
+
+/// A stream as a band: where answers stayed away.
+fn strip(stream: &Stream) -> Markup {
+    let end = stream.lasted_us.max(1) as f64;
+    html! {
+        svg class="strip" viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true" {
+            rect class="ok" x="0" y="0" width="100" height="6" {}
+            @for outage in &stream.outages {
+                @let from = outage.from_us as f64 * 100.0 / end;
+                @let to = outage.to_us as f64 * 100.0 / end;
+                rect class="lost" x=(format!("{from:.2}")) y="0" width=(format!("{:.2}", (to - from).max(0.5))) height="6" {}
+            }
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use super::paint::Paint;
 use super::schema::{Case, Claim, Host, Report};
 pub use super::table::shown;
 use super::table::{self, Look, RUNNING, about, about_in, groups, shown_whole, subjects};
+use super::timeline;
 use crate::runner::{Event, Reporter};
 use crate::verdict::Verdict;
 
@@ -56,6 +57,10 @@ pub fn render(report: &Report, paint: Paint, width: usize) -> String {
     out.push_str(&legend(&report.cases));
     out.push_str(&last_words(&report.cases, paint, width));
     out.push_str(&notes(&report.cases, paint));
+    for case in report.cases.iter().filter(|case| timeline::tells(case)) {
+        out.push_str(&timeline::text(case, paint));
+        out.push('\n');
+    }
     out.push_str(&claims(&report.cases, paint, width));
     for case in report.cases.iter().filter(|case| !matches!(case.verdict, Verdict::Pass | Verdict::Skip)) {
         out.push_str(&failure(case, paint));

@@ -13,6 +13,7 @@ use super::human;
 use super::paint::Paint;
 use super::schema::{Case, Host, Report};
 use super::table::{about, about_in, groups, shown_whole};
+use super::timeline;
 use crate::verdict::{Provenance, Verdict};
 
 /// The whole document.
@@ -68,9 +69,12 @@ fn test(case: &Case) -> TestCase {
     if assertions > 0 {
         test.set_assertions(assertions);
     }
-    let claims = claims(case);
-    if !claims.is_empty() {
-        test.set_system_out(text(&claims));
+    let mut told = claims(case);
+    if timeline::tells(case) {
+        told.push_str(&timeline::text(case, Paint(false)));
+    }
+    if !told.is_empty() {
+        test.set_system_out(text(&told));
     }
     test
 }

@@ -11,6 +11,7 @@ use super::human;
 use super::paint::Paint;
 use super::schema::{Case, Report};
 use super::table::{self, Look, about, conditions, groups, shown_whole, subjects};
+use super::timeline;
 use crate::verdict::Verdict;
 
 /// What GitHub takes for a step, in bytes.
@@ -23,6 +24,7 @@ const CUT: &str = "\n_More was left out for want of room: see the other reports.
 pub fn render(report: &Report, limit: usize) -> String {
     let mut parts = vec![headline(report)];
     parts.extend(groups(&report.cases).iter().map(|group| table(group)));
+    parts.extend(report.cases.iter().filter(|case| timeline::tells(case)).map(timeline));
     parts.push(claims(&report.cases));
     parts.push(skipped(&report.cases));
     let wrong = |case: &&Case| !matches!(case.verdict, Verdict::Pass | Verdict::Skip);
@@ -116,6 +118,31 @@ fn claims(cases: &[Case]) -> String {
         let _ = writeln!(out, "- {} <sub>in {}</sub>", plain(line), plain(&ids.join(", ")));
     }
     out.push('\n');
+    out
+}
+
+/// A case's steps, folded away unless something is wrong.
+fn timeline(case: &Case) -> String {
+    let open = if matches!(case.verdict, Verdict::Pass | Verdict::Skip) { "" } else { " open" };
+    let mut out = format!(
+        "<details{open}><summary>time line of {}</summary>\n\n| when | took | step | what changed, what was found |\n|---|---|---|---|\n",
+        plain(&case.id())
+    );
+    for step in &case.steps {
+        let mut told: Vec<String> = timeline::changes(step).iter().map(|line| plain(line)).collect();
+        told.extend(timeline::found(step).iter().map(|found| match found.verdict {
+            Verdict::Pass => plain(&found.text),
+            Verdict::Fail | Verdict::Error => format!("❌ **{}**", plain(&found.text)),
+            Verdict::Skip | Verdict::Inconclusive => format!("❔ {}", plain(&found.text)),
+        }));
+        told.extend(step.streams.iter().map(|stream| plain(&timeline::stream(stream))));
+        told.extend(step.remark.iter().chain(&step.not_taken).map(|line| plain(line)));
+        let sign = step.verdict.map_or_else(String::new, |verdict| format!("{} ", sign(verdict)));
+        let inner = if step.inner { "↳ " } else { "" };
+        let (at, took) = (timeline::time(step.at_us), timeline::time(step.took_us));
+        let _ = writeln!(out, "| {at} | {took} | {inner}{sign}{} | {} |", plain(&step.step), told.join("<br>"));
+    }
+    out.push_str("\n</details>\n\n");
     out
 }
 

@@ -16,6 +16,7 @@ pub mod progress;
 pub mod render;
 pub mod schema;
 pub mod table;
+pub mod timeline;
 pub mod trace;
 pub mod walk;
 

@@ -15,12 +15,12 @@ pub struct StepResult {
     pub checks: Vec<CheckResult>,
 }
 
-/// Judges each step of a time line.
-pub fn judge_steps(case: &Case, timeline: &Timeline, provenance: Provenance) -> Vec<StepResult> {
-    timeline.steps.iter().map(|seen| judge(case, seen, provenance)).collect()
+/// Judges each step of a time line. `doubts` are why the evidence can't be trusted, if it can't.
+pub fn judge_steps(case: &Case, timeline: &Timeline, doubts: &[String], provenance: Provenance) -> Vec<StepResult> {
+    timeline.steps.iter().map(|seen| judge(case, seen, doubts, provenance)).collect()
 }
 
-fn judge(case: &Case, seen: &StepSeen, provenance: Provenance) -> StepResult {
+fn judge(case: &Case, seen: &StepSeen, doubts: &[String], provenance: Provenance) -> StepResult {
     let mut checks = Vec::new();
     if let Some(reason) = &seen.not_taken {
         if let Action::Check { expectations, .. } = &seen.step.action {
@@ -43,6 +43,13 @@ fn judge(case: &Case, seen: &StepSeen, provenance: Provenance) -> StepResult {
     }
     for stream in &seen.streams {
         checks.extend(bounds(stream, provenance));
+    }
+    for check in checks.iter_mut().filter(|check| seen.found.is_none() && check.verdict == Verdict::Fail) {
+        // What a busy machine was too late to read is lost to nobody else.
+        if !doubts.is_empty() {
+            check.verdict = Verdict::Inconclusive;
+            check.message = format!("{}; but the evidence is doubtful: {}", check.message, doubts.join("; "));
+        }
     }
     StepResult { checks }
 }
