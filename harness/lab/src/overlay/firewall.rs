@@ -67,12 +67,12 @@ pub fn firewall(config: &Config, address: Ipv4Addr) -> Vec<Table> {
     let postrouting = Chain::regular("ts-postrouting").rule([forwarded, Statement::Counter, Statement::Masquerade]);
 
     vec![
-        Table::ipv4("filter")
+        Table::ipv4("tailscale-filter")
             .chain(input)
             .chain(forward)
             .chain(Chain::base("INPUT", ChainType::Filter, Hook::Input, FILTER).rule(jump("ts-input")))
             .chain(Chain::base("FORWARD", ChainType::Filter, Hook::Forward, FILTER).rule(jump("ts-forward"))),
-        Table::ipv4("nat").chain(postrouting).chain(
+        Table::ipv4("tailscale-nat").chain(postrouting).chain(
             Chain::base("POSTROUTING", ChainType::Nat, Hook::Postrouting, SOURCE_NAT).rule(jump("ts-postrouting")),
         ),
     ]

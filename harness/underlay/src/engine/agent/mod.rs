@@ -48,6 +48,10 @@ impl Engine for AgentEngine {
         Provenance::Real
     }
 
+    fn component(&self, version: &cilium::Version) -> Option<String> {
+        self.sources.root(version).ok()?.component()
+    }
+
     fn run<'a>(&'a self, case: &'a Case) -> Pin<Box<dyn Future<Output = Result<Observed, EngineError>> + Send + 'a>> {
         Box::pin(run::<Real>(&self.sources, case, Watch::On))
     }

@@ -100,6 +100,13 @@ impl Root {
         self.complete.then_some(self.path.as_path())
     }
 
+    /// What the agent calls itself: name, version and commit, `cilium-agent 1.18.2 5bd307a8`.
+    pub fn component(&self) -> Option<String> {
+        let said = std::process::Command::new(self.path.join(AGENT)).arg("--version").output().ok()?;
+        let said = String::from_utf8(said.stdout).ok()?;
+        Some(said.split_whitespace().take(3).collect::<Vec<_>>().join(" "))
+    }
+
     /// The agent's program, as seen from where it runs.
     pub fn agent(&self) -> PathBuf {
         self.inside(AGENT)

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use cilium::decisions::{HostRouting, Masquerade};
 use cilium::{Decisions, Rules};
 use ipnet::Ipv4Net;
-use lab::nft::{Chain, ChainType, Hook, IcmpUnreachable, Statement, Table};
+use lab::nft::{Chain, ChainType, ConntrackState, Hook, IcmpUnreachable, Statement, Table};
 
 use super::datapath::{SERVICE_MARK, VXLAN_DEVICE};
 use crate::engine::pod::Pod;
@@ -18,6 +18,8 @@ const PODS: &str = "lxc*";
 const CILIUM_DEVICES: &str = "cilium_*";
 /// Marks that other programs on the node give forwarded packets: tailscaled's (util/linuxfw/linuxfw.go).
 const TAILSCALE_MARKS: u32 = 0x00ff_0000;
+
+const ICMP: u8 = 1;
 
 /// What one node's rules are made from.
 pub struct Firewall<'a> {
@@ -61,7 +63,8 @@ impl Firewall<'_> {
             .chain(self.pods_services())
             .chain(self.host_services())
             .chain(self.service_mark());
-        let datapath = Table::ipv4("cilium-datapath").chain(self.forward()).chain(self.tunnel_mark());
+        let datapath =
+            Table::ipv4("cilium-datapath").chain(self.forward()).chain(self.service_errors()).chain(self.tunnel_mark());
         let masquerade = Table::ipv4("cilium-masquerade").chain(self.masquerade());
         vec![services, datapath, masquerade]
     }
@@ -182,6 +185,19 @@ impl Firewall<'_> {
                 chain.rule([Statement::Output(PODS.to_owned()), Statement::SetMark { value: 0, mask: TAILSCALE_MARKS }])
             }
         }
+    }
+
+    /// ICMP errors about a pod's connection to a service are of no use to it: Cilium gives their outer source the service's
+    /// address and leaves the packet in them as it was sent to the backend, which none of the pod's sockets knows (Cilium
+    /// 1.18, bpf/bpf_lxc.c, `ipv4_policy`, `CT_RELATED`; bpf/lib/lb.h, `lb4_rev_nat`). conntrack would translate both.
+    fn service_errors(&self) -> Chain {
+        base("service-errors", ChainType::Filter, Hook::Postrouting, -10).rule([
+            Statement::Output(PODS.to_owned()),
+            Statement::Protocol(ICMP),
+            Statement::Conntrack(ConntrackState::RELATED),
+            Statement::DestinationTranslated,
+            Statement::Drop,
+        ])
     }
 
     /// cil_to_overlay marks the packet before VXLAN's own route lookup, which heeds the mark (Cilium 1.18,

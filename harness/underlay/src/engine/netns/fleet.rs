@@ -1,12 +1,15 @@
 //! The model's agents on a lab: what they decide is carried out by the nodes' kernels.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use cilium::config::AgentConfig;
+use cilium::decisions::Masquerade;
 use cilium::inputs::NodeInputs;
 use cilium::{Decisions, Rules};
+use lab::conntrack::Flow;
 use lab::lab::blocking;
+use lab::netlink::NeighbourState;
 use lab::{Lab, Namespace};
 
 use super::agents;
@@ -140,11 +143,27 @@ impl Fleet for Modelled {
     }
 
     async fn nat(&self) -> Result<Vec<(String, Vec<NatEntry>)>, EngineError> {
-        let table = |node: &Node| {
-            let flows = node.namespace.conntrack()?;
-            Ok((node.inputs.name.clone(), nat::entries(&flows, node.inputs.pod_cidr)))
-        };
+        let table = |node: &Node| Ok((node.inputs.name.clone(), node.nat()?));
         self.nodes.iter().map(table).collect()
+    }
+}
+
+impl Node {
+    /// Its NAT table, as Cilium would have it. Cilium translates at the device's egress, once the neighbour is known;
+    /// netfilter before that. So what waited for a neighbour in vain is in netfilter's table and not in Cilium's; and what
+    /// iptables translates is in netfilter's alone (both measured, 1.18.2).
+    fn nat(&self) -> lab::Result<Vec<NatEntry>> {
+        if self.decisions.masquerade != Masquerade::Bpf {
+            return Ok(Vec::new());
+        }
+        let neighbours = self.namespace.netlink()?.neighbours()?;
+        let never_found = |flow: &Flow| {
+            let far = IpAddr::V4(*flow.reply.source.ip());
+            neighbours.iter().any(|neighbour| neighbour.address == far && neighbour.state != NeighbourState::Known)
+        };
+        let mut flows = self.namespace.conntrack()?;
+        flows.retain(|flow| !never_found(flow));
+        Ok(nat::entries(&flows, self.inputs.pod_cidr))
     }
 }
 
