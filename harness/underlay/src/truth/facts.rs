@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use crate::case::NodeFact;
 use crate::compare;
 use crate::report::schema::walk::{DELIVERED, Hop, Walk};
 use crate::report::schema::{self, Case};
@@ -126,7 +127,7 @@ impl Facts {
         let probes = case.probes.iter().filter_map(|probe| Some((probe.id.clone(), Probe::of(probe, is_split)?)));
         Self {
             helm: case.helm.as_ref().map(|helm| helm.accepted),
-            nodes: case.nodes.iter().map(|(name, node)| (name.clone(), Node::of(node, &senders))).collect(),
+            nodes: case.nodes.iter().map(|(name, node)| (name.clone(), Node::of(node, &senders, is_probed))).collect(),
             dns_ready: case.dns.as_ref().filter(|_| is_probed).map(|dns| match is_doubtful {
                 true => UNCLEAR.to_owned(),
                 false => format!("{} of {}", dns.ready, dns.replicas),
@@ -166,9 +167,13 @@ impl Facts {
 }
 
 impl Node {
-    fn of(node: &schema::Node, senders: &BTreeSet<&str>) -> Self {
+    fn of(node: &schema::Node, senders: &BTreeSet<&str>, has_pods: bool) -> Self {
         let runs = node.agent == compare::RUNNING;
-        let decisions = if runs { compare::decided(node) } else { IndexMap::new() };
+        let mut decisions = if runs { compare::decided(node) } else { IndexMap::new() };
+        if !has_pods {
+            // A real agent tells it by the programs of its pods.
+            decisions.shift_remove(NodeFact::SkipFib.name());
+        }
         let nat = node.nat.iter().filter_map(|line| translation(line, senders)).collect();
         Self { runs, decisions, nat }
     }

@@ -9,7 +9,7 @@ use cilium::inputs::NodeInputs;
 use cilium::{Decisions, Rules};
 use lab::conntrack::Flow;
 use lab::lab::blocking;
-use lab::netlink::NeighbourState;
+use lab::netlink::{NeighbourInfo, NeighbourState};
 use lab::{Lab, Namespace};
 
 use super::agents;
@@ -156,10 +156,20 @@ impl Node {
         if self.decisions.masquerade != Masquerade::Bpf {
             return Ok(Vec::new());
         }
-        let neighbours = self.namespace.netlink()?.neighbours()?;
+        let mut netlink = self.namespace.netlink()?;
+        let neighbours = netlink.neighbours()?;
+        let links = netlink.links()?;
+        drop(netlink);
+        let sought_on = |neighbour: &NeighbourInfo| {
+            let name = &links.iter().find(|link| link.index == neighbour.link)?.name;
+            self.decisions.devices.iter().find(|device| device.name == *name)?.masquerade_source
+        };
         let never_found = |flow: &Flow| {
-            let far = IpAddr::V4(*flow.reply.source.ip());
-            neighbours.iter().any(|neighbour| neighbour.address == far && neighbour.state != NeighbourState::Known)
+            neighbours.iter().any(|neighbour| {
+                neighbour.state != NeighbourState::Known
+                    && neighbour.address == IpAddr::V4(*flow.reply.source.ip())
+                    && sought_on(neighbour) == Some(*flow.reply.destination.ip())
+            })
         };
         let mut flows = self.namespace.conntrack()?;
         flows.retain(|flow| !never_found(flow));
