@@ -1,5 +1,6 @@
 //! Everything an agent decides at its start, in the order it decides it.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use crate::config::{AgentConfig, Routing};
@@ -174,6 +175,7 @@ impl Assembly<'_> {
             tunnels: tunnel::endpoints(config, node, self.node_ip),
             node_routes: tunnel::node_routes(config, node),
             because: Vec::new(),
+            unread: BTreeMap::new(),
         };
         decisions.because = self.because(&decisions, &selected, host_routing_reason, &mtu.reason);
         decisions

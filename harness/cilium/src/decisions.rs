@@ -1,5 +1,6 @@
 //! What an agent decides. The engine carries these out and decides nothing itself.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
@@ -51,6 +52,9 @@ pub struct Decisions {
     pub node_routes: Vec<NodeRoute>,
     /// Each decision's rule, in order of decision.
     pub because: Vec<Because>,
+    /// Of a real agent, what it didn't tell: a decision's name, `skip-fib`, and why. The field says nothing then.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub unread: BTreeMap<String, String>,
 }
 
 /// A selected device.

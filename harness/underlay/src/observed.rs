@@ -46,6 +46,8 @@ pub struct Observed {
     pub doubts: Vec<String>,
     /// How long each phase took, in order.
     pub phases: Vec<(&'static str, Duration)>,
+    /// What each node's agent wrote to its log, where it is a real one.
+    pub logs: Vec<(String, Vec<String>)>,
     /// What happened before all this, step by step.
     pub timeline: Timeline,
 }
@@ -67,6 +69,7 @@ impl Observed {
             drops: Vec::new(),
             doubts: Vec::new(),
             phases: Vec::new(),
+            logs: Vec::new(),
             timeline: Timeline::default(),
         }
     }

@@ -584,6 +584,9 @@ fn compare_node(observed: &Observed, node: &str, fact: NodeFact, expected: &Valu
         (None, Err(reason)) => return Finding::missing(not_installed(reason)),
         (None, Ok(())) => return Finding::missing(format!("no agent was seen on {node}")),
     };
+    if let Some(reason) = decisions.unread.get(fact.name()) {
+        return Finding::missing(format!("the agent of {node} doesn't tell: {reason}"));
+    }
     let measured = measured_for(fact, decisions, expected);
     let holds = match fact {
         NodeFact::NotSelected => contains_reasons(&measured, expected),

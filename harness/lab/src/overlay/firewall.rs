@@ -30,7 +30,10 @@ const UDP: u8 = 17;
 const FILTER: i32 = 0;
 const SOURCE_NAT: i32 = 100;
 
-/// The tables tailscaled makes on a node whose overlay address is `address`, to be loaded with
+/// The tables tailscaled makes on a node, under names of their own: iptables (1.8.9, nf_tables) takes the names `filter`
+/// and `nat` for itself and refuses to work on tables with statements it doesn't know, and a real agent needs it.
+///
+/// Those of a node whose overlay address is `address`, to be loaded with
 /// [`Namespace::load_nft`](crate::Namespace::load_nft); none without policy routing. Drops are logged as `ts-input` and
 /// `ts-forward`.
 pub fn firewall(config: &Config, address: Ipv4Addr) -> Vec<Table> {

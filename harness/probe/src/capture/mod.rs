@@ -13,9 +13,10 @@ pub mod stream;
 mod sys;
 mod tap;
 
+use std::cmp::Reverse;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use lab::Namespace;
 use lab::drops::Dropped;
@@ -252,7 +253,7 @@ impl Capture {
             return Vec::new();
         };
         let mut sightings: Vec<_> = track.seen().map(|seen| seen.sighting.clone()).collect();
-        sightings.sort_by_key(|sighting| sighting.time);
+        sightings.sort_by_key(in_order);
         sightings
     }
 
@@ -264,7 +265,7 @@ impl Capture {
         let correlator = &state.correlator;
         let track = correlator.track(correlator.find(mark)?)?;
         let mut sightings: Vec<_> = track.seen().map(|seen| seen.sighting.clone()).collect();
-        sightings.sort_by_key(|sighting| sighting.time);
+        sightings.sort_by_key(in_order);
         let begun = sightings.first().map(|sighting| sighting.time);
         let mut sealed: Vec<_> = begun.into_iter().flat_map(|begun| correlator.sealed.since(begun)).cloned().collect();
         sealed.sort_by_key(|sighting| sighting.time);
@@ -592,6 +593,12 @@ fn ends_it(packet: &Summary) -> bool {
         Transport::Tcp { syn, .. } => syn,
         _ => true,
     }
+}
+
+/// Sightings in the order things happened. A packet that eBPF redirects into another namespace keeps the time it came in
+/// at (Linux, net/core/filter.c, `skb_do_redirect`): of two at the same time the one that may go further was first.
+fn in_order(sighting: &Sighting) -> (SystemTime, Reverse<u8>) {
+    (sighting.time, Reverse(sighting.packet.ttl))
 }
 
 /// Whether what stands behind an interface takes every packet, whoever's hardware address is on it: Cilium's own devices,

@@ -3,6 +3,7 @@
 //! - Payload marks are read from the payload of ICMP echo and UDP; DNS marks from the question's name.
 //! - TCP is known by its initial sequence number, which no NAT changes, learnt from the first SYN seen where the mark
 //!   says; a SYN seen anywhere brings its addresses and ports *at that place*, by which later segments are known there.
+//! - A datagram that an ICMP error quotes too little of is known by its way at that place.
 //! - A fragment other than the first is known by (place, source, destination, id, protocol) of the first.
 //! - All of this holds inside VXLAN, at any depth, and inside what an ICMP error quotes.
 //!
@@ -91,8 +92,8 @@ pub struct Identifier {
     names: HashMap<String, MarkId>,
     connections: Vec<Connection>,
     initial: HashMap<u32, MarkId>,
-    /// Ways of TCP connections by place, requests' direction.
-    segments: HashMap<(Place, Way), MarkId>,
+    /// Ways of TCP connections and UDP datagrams by place, requests' direction.
+    ways: HashMap<(Place, Way), MarkId>,
     /// Ways of requests by mark, wherever seen: a packet that goes one of them backwards is an answer.
     requests: HashMap<MarkId, HashSet<Way>>,
     fragmented: HashMap<Datagram, First>,
@@ -129,7 +130,7 @@ impl Identifier {
         self.names.retain(|_, found| *found != mark);
         self.connections.retain(|connection| connection.mark != mark);
         self.initial.retain(|_, found| *found != mark);
-        self.segments.retain(|_, found| *found != mark);
+        self.ways.retain(|_, found| *found != mark);
         self.requests.remove(&mark);
         self.fragmented.retain(|_, first| first.mark != mark);
     }
@@ -184,7 +185,7 @@ impl Identifier {
             Body::IcmpError { error, quoted: Some(quoted) } => {
                 // What the quoted packet travelled in isn't what the error travels in.
                 let mut travelled = Vec::new();
-                let found = self.find(place, quoted, &mut travelled)?;
+                let found = self.find(place, quoted, &mut travelled).or_else(|| self.cut_short(place, quoted))?;
                 let answer = found.kind == Kind::Answer;
                 Some(Found {
                     mark: found.mark,
@@ -201,6 +202,17 @@ impl Identifier {
         }
     }
 
+    /// A quoted datagram of which too little is quoted for its mark to be seen: by its way, if it was seen here.
+    fn cut_short(&self, place: Place, quoted: &Packet<'_>) -> Option<Found> {
+        let Body::Udp { source_port, destination_port, .. } = &quoted.body else { return None };
+        let way = way(quoted, *source_port, *destination_port);
+        let (mark, kind) = match self.ways.get(&(place, way)) {
+            Some(mark) => (*mark, Kind::Request),
+            None => (*self.ways.get(&(place, (way.1, way.0)))?, Kind::Answer),
+        };
+        Some(Found { mark, kind, packet: Summary::of(quoted), quoted: None })
+    }
+
     /// Request or answer, by whether a request was seen to go the other way round. The first packet is a request.
     fn direction(&self, mark: MarkId, way: Way) -> Kind {
         match self.requests.get(&mark) {
@@ -212,7 +224,7 @@ impl Identifier {
     fn segment(&self, place: Place, tcp: &Tcp, way: Way) -> Option<(MarkId, Kind)> {
         let Some(rest) = tcp.rest else {
             // Quoted and cut short: the sequence number of a SYN, or a way known here.
-            let mark = self.initial.get(&tcp.sequence).or_else(|| self.segments.get(&(place, way)));
+            let mark = self.initial.get(&tcp.sequence).or_else(|| self.ways.get(&(place, way)));
             return mark.map(|mark| (*mark, Kind::Request));
         };
         if rest.syn && !rest.ack {
@@ -224,10 +236,10 @@ impl Identifier {
         {
             return Some((*mark, Kind::Answer));
         }
-        if let Some(mark) = self.segments.get(&(place, way)) {
+        if let Some(mark) = self.ways.get(&(place, way)) {
             return Some((*mark, Kind::Request));
         }
-        self.segments.get(&(place, (way.1, way.0))).map(|mark| (*mark, Kind::Answer))
+        self.ways.get(&(place, (way.1, way.0))).map(|mark| (*mark, Kind::Answer))
     }
 
     /// Takes the initial sequence number of a connection from its first SYN where it is opened. One to the mark's own
@@ -247,7 +259,7 @@ impl Identifier {
                 None => {}
                 Some((old, false)) if exact => {
                     self.initial.remove(&old);
-                    self.segments.retain(|_, mark| *mark != connection.mark);
+                    self.ways.retain(|_, mark| *mark != connection.mark);
                 }
                 Some(_) => continue,
             }
@@ -269,15 +281,15 @@ impl Identifier {
                 }
             }
         }
-        let (source_port, destination_port, tcp) = match &packet.body {
+        let (source_port, destination_port) = match &packet.body {
             Body::Udp { content: UdpContent::Vxlan { frame, .. }, .. } => {
                 if let Decoded::Ip(inner) = &**frame {
                     self.remember(place, inner, found);
                 }
                 return;
             }
-            Body::Udp { source_port, destination_port, .. } => (*source_port, *destination_port, false),
-            Body::Tcp(tcp) => (tcp.source_port, tcp.destination_port, true),
+            Body::Udp { source_port, destination_port, .. } => (*source_port, *destination_port),
+            Body::Tcp(tcp) => (tcp.source_port, tcp.destination_port),
             _ => return,
         };
         let mut way = way(packet, source_port, destination_port);
@@ -289,9 +301,7 @@ impl Identifier {
         let requests = self.requests.entry(found.mark).or_default();
         if requests.contains(&way) || requests.len() < MAX_WAYS {
             requests.insert(way);
-            if tcp {
-                self.segments.insert((place, way), found.mark);
-            }
+            self.ways.insert((place, way), found.mark);
         }
     }
 }

@@ -91,4 +91,9 @@ pub trait Fleet: Send + Sync + Sized {
     /// # Errors
     /// The kernel's answer, or an agent's.
     fn nat(&self) -> impl Future<Output = Result<Vec<(String, Vec<NatEntry>)>, EngineError>> + Send;
+
+    /// What each agent wrote to its log, of agents that have one.
+    fn logs(&self) -> Vec<(String, Vec<String>)> {
+        Vec::new()
+    }
 }

@@ -2,7 +2,7 @@
 //! read it in time, so silence by the clock proves nothing.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::task::AbortHandle;
@@ -13,6 +13,7 @@ const PERIOD: Duration = Duration::from_millis(25);
 /// Measures, until it is dropped.
 pub struct LagMeter {
     worst_us: Arc<AtomicU64>,
+    pauses: Arc<AtomicUsize>,
     task: AbortHandle,
 }
 
@@ -20,16 +21,26 @@ impl LagMeter {
     /// Begins to measure, in the runtime that carries the packets too.
     pub fn start() -> Self {
         let worst_us = Arc::new(AtomicU64::new(0));
-        let worst = Arc::clone(&worst_us);
+        let pauses = Arc::new(AtomicUsize::new(0));
+        let (worst, paused) = (Arc::clone(&worst_us), Arc::clone(&pauses));
         let task = tokio::spawn(async move {
             loop {
                 let due = Instant::now() + PERIOD;
                 tokio::time::sleep_until(due.into()).await;
                 let late = due.elapsed().as_micros();
+                if paused.load(Ordering::Relaxed) > 0 {
+                    continue;
+                }
                 worst.fetch_max(u64::try_from(late).unwrap_or(u64::MAX), Ordering::Relaxed);
             }
         });
-        Self { worst_us, task: task.abort_handle() }
+        Self { worst_us, pauses, task: task.abort_handle() }
+    }
+
+    /// As long as this is kept, being late doesn't count: no probe is under way.
+    pub fn pause(&self) -> Pause {
+        self.pauses.fetch_add(1, Ordering::Relaxed);
+        Pause(Arc::clone(&self.pauses))
     }
 
     /// How late it was at worst.
@@ -54,5 +65,14 @@ impl LagMeter {
 impl Drop for LagMeter {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+/// A time that doesn't count; ends when it is dropped.
+pub struct Pause(Arc<AtomicUsize>);
+
+impl Drop for Pause {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -6,7 +6,6 @@ use lab::Lab;
 use probe::capture::Capture;
 
 use super::fleet::Fleet;
-use super::lag::LagMeter;
 use super::up::Up;
 use crate::case::Case;
 use crate::observed::{EngineError, Observed};
@@ -45,9 +44,7 @@ impl Phases {
 /// # Errors
 /// What the host lacks, or what failed. What an agent dies of is evidence.
 pub async fn run<F: Fleet>(setup: &F::Setup, case: &Case, watch: Watch) -> Result<Observed, EngineError> {
-    let mut phases = Phases::begin();
-    let lag = LagMeter::start();
-    let mut up = match Up::<F>::start(setup, case, watch, &mut phases).await? {
+    let mut up = match Up::<F>::start(setup, case, watch).await? {
         Ok(up) => up,
         Err(refusal) => return Ok(Observed::of(Err(refusal))),
     };
@@ -55,11 +52,11 @@ pub async fn run<F: Fleet>(setup: &F::Setup, case: &Case, watch: Watch) -> Resul
     if !case.steps.is_empty() {
         timeline = timeline::play(&case.steps, &case.probes, &mut up).await?;
         up.settle().await?;
-        phases.end("steps");
+        up.phases.end("steps");
     }
     let seen = up.look(&case.probes).await?;
-    phases.end("probes");
-    let Up { lab, capture, observed: known, .. } = up;
+    up.phases.end("probes");
+    let Up { lab, capture, observed: known, lag, mut phases, .. } = up;
     let mut observed = Observed {
         values_not_modelled: known.values_not_modelled,
         values_unknown: known.values_unknown,

@@ -11,6 +11,7 @@ use probe::witness::Witness;
 use super::cluster::Cluster;
 use super::fleet::Fleet;
 use super::install;
+use super::lag::LagMeter;
 use super::live::Live;
 use super::run::{Phases, Watch, drops, overlay_paths};
 use super::send::Field;
@@ -40,6 +41,10 @@ pub struct Up<F: Fleet> {
     pub(super) filters: Vec<Filter>,
     /// What was found out so far.
     pub observed: Observed,
+    /// How late this process comes to its work, while probes are under way.
+    pub lag: LagMeter,
+    /// How long what took so far.
+    pub phases: Phases,
 }
 
 impl<F: Fleet> Up<F> {
@@ -48,16 +53,12 @@ impl<F: Fleet> Up<F> {
     ///
     /// # Errors
     /// What the host lacks, or the kernel's answer.
-    pub async fn start(
-        setup: &F::Setup,
-        case: &Case,
-        watch: Watch,
-        phases: &mut Phases,
-    ) -> Result<Result<Self, String>, EngineError> {
+    pub async fn start(setup: &F::Setup, case: &Case, watch: Watch) -> Result<Result<Self, String>, EngineError> {
         let installed = match install::install(case) {
             Ok(installed) => installed,
             Err(refusal) => return Ok(Err(refusal)),
         };
+        let mut phases = Phases::begin();
         let lab = Lab::build(Arc::clone(&case.network)).await?;
         phases.end("lab");
 
@@ -86,12 +87,13 @@ impl<F: Fleet> Up<F> {
             lab,
             filters: Vec::new(),
             observed,
+            lag: LagMeter::start(),
+            phases,
         };
         if step::installed_at_start(&case.steps) {
             up.start_agents().await?;
-            phases.end("cluster");
             up.settle().await?;
-            phases.end("dns ready");
+            up.phases.end("dns ready");
         }
         Ok(Ok(up))
     }
@@ -104,13 +106,18 @@ impl<F: Fleet> Up<F> {
         let refused = |reason| EngineError::Failed { step: "start the agents".to_owned(), reason };
         let installed = self.story.start().map_err(refused)?;
         let running = self.story.running();
+        // Agents keep a machine busy, compiling.
+        let _busy = self.lag.pause();
         match &mut self.cluster {
             Some(cluster) => cluster.fleet.restart(running, &installed).await?,
             None => {
                 let fleet = F::start(&self.setup, running, &installed, &self.lab).await?;
                 self.observed.nodes = fleet.agents().await?;
+                self.observed.logs = fleet.logs();
+                self.phases.end("agents");
                 if self.observed.nodes.iter().all(|(_, agent)| matches!(agent, Agent::Running(_))) {
                     self.cluster = Some(Cluster::start(running, &self.lab, fleet, &self.capture).await?);
+                    self.phases.end("pods");
                 }
             }
         }
@@ -122,6 +129,7 @@ impl<F: Fleet> Up<F> {
     /// # Errors
     /// The kernel's answer, or an agent's.
     pub(super) async fn react(&mut self) -> Result<(), EngineError> {
+        let _busy = self.lag.pause();
         match &mut self.cluster {
             Some(cluster) => cluster.fleet.react(self.story.running()).await,
             None => Ok(()),
@@ -160,6 +168,7 @@ impl<F: Fleet> Up<F> {
         let nodes = self.agents().await?;
         let mut observed =
             Observed { nodes, dns: self.observed.dns.clone(), ..Observed::of(self.story.helm().clone()) };
+        observed.logs.clone_from(&self.observed.logs);
         let Some(cluster) = &self.cluster else { return Ok(observed) };
         let field = self.field()?;
         let probes = probes.iter().map(|spec| {
@@ -176,6 +185,7 @@ impl<F: Fleet> Up<F> {
         }
         observed.probes = probes.into_iter().map(|(id, _, evidence)| (id, evidence)).collect();
         observed.nat = cluster.fleet.nat().await?;
+        observed.logs = cluster.fleet.logs();
         Ok(observed)
     }
 
@@ -213,7 +223,7 @@ impl<F: Fleet> Up<F> {
 /// # Errors
 /// As [`Up::start`] and [`timeline::play`]; Helm's refusal.
 pub async fn up<F: Fleet + 'static>(setup: &F::Setup, case: &Case) -> Result<Box<dyn Live>, EngineError> {
-    let mut up = match Up::<F>::start(setup, case, Watch::On, &mut Phases::begin()).await? {
+    let mut up = match Up::<F>::start(setup, case, Watch::On).await? {
         Ok(up) => up,
         Err(reason) => return Err(EngineError::Failed { step: "helm install".to_owned(), reason }),
     };

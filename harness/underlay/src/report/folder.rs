@@ -23,6 +23,9 @@ use crate::runner::{Event, Reporter};
 /// next run.
 const PACKETS: &str = "pcap";
 
+/// The folder of agents' logs, of engines whose agents are real. What ends in `.log` there is this program's.
+const LOGS: &str = "logs";
+
 /// Longest name of a case's file without its ending, in bytes; file systems end at 255.
 const LONGEST: usize = 120;
 
@@ -33,6 +36,7 @@ pub struct Folder {
     aside: TempDir,
     cases: Vec<Arc<Case>>,
     names: HashSet<String>,
+    logs: HashSet<String>,
     collector: Collector,
 }
 
@@ -44,8 +48,9 @@ impl Folder {
     pub fn create(path: &Path, host: Host) -> io::Result<Self> {
         fs::create_dir_all(path.join(PACKETS)).map_err(|error| at(path, error))?;
         let aside = tempfile::Builder::new().prefix(".underlay-").tempdir_in(path).map_err(|error| at(path, error))?;
-        let (cases, names) = (Vec::new(), HashSet::new());
-        Ok(Self { path: path.to_owned(), aside, cases, names, collector: Collector::new(host) })
+        let collector = Collector::new(host);
+        let (names, logs) = (HashSet::new(), HashSet::new());
+        Ok(Self { path: path.to_owned(), aside, cases: Vec::new(), names, logs, collector })
     }
 
     fn packets(&mut self, case: &Case, observed: &Observed) -> io::Result<()> {
@@ -53,25 +58,35 @@ impl Folder {
         if !observed.traces.iter().any(|(_, trace)| has_frame(trace)) {
             return Ok(());
         }
-        let name = unique(&file_name(&case.scenario, &case.variant), &mut self.names);
+        let name = unique(&file_name(&case.scenario, &case.variant), "pcapng", &mut self.names);
         let path = self.aside.path().join(name);
         let file = File::create_new(&path).map_err(|error| at(&path, error))?;
         pcapng::write(observed, BufWriter::new(file)).map_err(|error| at(&path, error))?;
         Ok(())
     }
 
-    /// Takes the last run's packets away and puts everything in its place.
+    fn agents_logs(&mut self, case: &Case, observed: &Observed) -> io::Result<()> {
+        for (node, lines) in &observed.logs {
+            let name = file_name(&format!("{}-{}", case.scenario, case.variant), node);
+            let path = self.aside.path().join(unique(&name, "log", &mut self.logs));
+            fs::write(&path, lines.join("\n") + "\n").map_err(|error| at(&path, error))?;
+        }
+        Ok(())
+    }
+
+    /// Takes the last run's packets and logs away and puts everything in its place.
     fn publish(&self) -> io::Result<()> {
-        let packets = self.path.join(PACKETS);
-        for entry in fs::read_dir(&packets).map_err(|error| at(&packets, error))? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|ending| ending == "pcapng") {
-                fs::remove_file(&path).map_err(|error| at(&path, error))?;
-            }
+        let (packets, logs) = (self.path.join(PACKETS), self.path.join(LOGS));
+        remove_all(&packets, "pcapng")?;
+        if logs.exists() {
+            remove_all(&logs, "log")?;
+        } else if !self.logs.is_empty() {
+            fs::create_dir(&logs).map_err(|error| at(&logs, error))?;
         }
         let packets = self.names.iter().map(|name| (name.as_str(), packets.join(name)));
+        let logs = self.logs.iter().map(|name| (name.as_str(), logs.join(name)));
         let reports = Form::ALL.map(|form| (form.file(), self.path.join(form.file())));
-        for (name, path) in packets.chain(reports) {
+        for (name, path) in packets.chain(logs).chain(reports) {
             fs::rename(self.aside.path().join(name), &path).map_err(|error| at(&path, error))?;
         }
         Ok(())
@@ -86,6 +101,7 @@ impl Reporter for Folder {
                 let case = Arc::clone(&self.cases[*index]);
                 if let Some(observed) = &result.observed {
                     self.packets(&case, observed)?;
+                    self.agents_logs(&case, observed)?;
                 }
             }
             Event::CaseStarted { .. } | Event::RunFinished(_) => {}
@@ -112,13 +128,24 @@ fn file_name(scenario: &str, variant: &str) -> String {
 }
 
 /// With a number, where another case has the name already: also where only capitals tell them apart.
-fn unique(name: &str, taken: &mut HashSet<String>) -> String {
+fn unique(name: &str, ending: &str, taken: &mut HashSet<String>) -> String {
     let is_taken = |name: &str, taken: &HashSet<String>| taken.iter().any(|other| other.eq_ignore_ascii_case(name));
-    let numbers = (2..).map(|number: usize| format!("{name}-{number}.pcapng"));
-    let mut names = std::iter::once(format!("{name}.pcapng")).chain(numbers);
+    let numbers = (2..).map(|number: usize| format!("{name}-{number}.{ending}"));
+    let mut names = std::iter::once(format!("{name}.{ending}")).chain(numbers);
     let free = names.find(|name| !is_taken(name, taken)).unwrap_or_default();
     taken.insert(free.clone());
     free
+}
+
+/// Removes a folder's files of this ending.
+fn remove_all(folder: &Path, ending: &str) -> io::Result<()> {
+    for entry in fs::read_dir(folder).map_err(|error| at(folder, error))? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|found| found == ending) {
+            fs::remove_file(&path).map_err(|error| at(&path, error))?;
+        }
+    }
+    Ok(())
 }
 
 fn at(path: &Path, error: io::Error) -> io::Error {
@@ -150,8 +177,8 @@ mod tests {
     #[test]
     fn names_are_told_apart() {
         let mut taken = HashSet::new();
-        assert_eq!(unique("a-b", &mut taken), "a-b.pcapng");
-        assert_eq!(unique("a-b", &mut taken), "a-b-2.pcapng");
-        assert_eq!(unique("A-B", &mut taken), "A-B-3.pcapng");
+        assert_eq!(unique("a-b", "pcapng", &mut taken), "a-b.pcapng");
+        assert_eq!(unique("a-b", "pcapng", &mut taken), "a-b-2.pcapng");
+        assert_eq!(unique("A-B", "pcapng", &mut taken), "A-B-3.pcapng");
     }
 }

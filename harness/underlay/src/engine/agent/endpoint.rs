@@ -2,7 +2,6 @@
 
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use hyper::Method;
 use serde_json::{Value, json};
@@ -60,30 +59,6 @@ pub async fn admit(node: &NodeAgent, wanted: &Wanted) -> Result<Pod, EngineError
     let path = format!("/v1/endpoint/container-id:{id}");
     node.api.send(Method::PUT, &path, &request).await.map_err(failed)?;
     Ok(pod)
-}
-
-/// Waits until every endpoint's programs are in place: the pods', and the host's, whose programs on the node's devices
-/// masquerade. Until then packets of pods may leave as they are.
-///
-/// # Errors
-/// The agent doesn't answer, or they don't get there in time.
-pub async fn settled(node: &NodeAgent) -> Result<(), EngineError> {
-    const PATIENCE: Duration = Duration::from_secs(120);
-    const PAUSE: Duration = Duration::from_millis(20);
-    let step = format!("wait for the endpoints on {}", node.name);
-    let began = Instant::now();
-    loop {
-        let endpoints = node.api.get("/v1/endpoint").await.map_err(|error| EngineError::failed(&step, &error))?;
-        let state = |endpoint: &Value| endpoint.pointer("/status/state").and_then(Value::as_str).map(str::to_owned);
-        let states: Vec<_> = endpoints.as_array().into_iter().flatten().map(state).collect();
-        let waiting = states.iter().flatten().find(|state| *state != "ready");
-        let Some(waiting) = waiting else { return Ok(()) };
-        if began.elapsed() > PATIENCE {
-            let reason = format!("one is still {waiting} after {} s", PATIENCE.as_secs());
-            return Err(EngineError::Failed { step, reason });
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
 }
 
 /// The address the pod is to have; where the agent took it for itself, whichever is free.

@@ -11,6 +11,7 @@ use super::node::{self, NodeAgent, Started};
 use super::options::{self, Told};
 use super::readback;
 use super::services;
+use super::settle;
 use super::source::Sources;
 use super::store::Store;
 use crate::case::Case;
@@ -82,7 +83,7 @@ impl Fleet for Real {
             for pod in wanted {
                 pods.push(endpoint::admit(node, pod).await?);
             }
-            endpoint::settled(node).await?;
+            settle::in_place(node, pods.len()).await?;
             Ok::<_, EngineError>(pods)
         });
         self.pods = futures::future::try_join_all(admitted).await?;
@@ -99,16 +100,19 @@ impl Fleet for Real {
             fs::write(&new, &file).map_err(failed)?;
             fs::rename(&new, &path).map_err(failed)?;
         }
-        let carried = self.nodes.iter().map(|(node, _)| carried_out(node, services));
+        let carried = self.running().map(|(node, _)| carried_out(node, services));
         futures::future::try_join_all(carried).await.map(drop)
     }
 
-    async fn react(&mut self, _running: &Case) -> Result<(), EngineError> {
-        Ok(())
+    async fn react(&mut self, _: &Case) -> Result<(), EngineError> {
+        let waiting = self.running().map(|(node, pods)| settle::after_a_change(node, pods));
+        futures::future::try_join_all(waiting).await.map(drop)
     }
 
     async fn restart(&mut self, running: &Case, installed: &Installed) -> Result<(), EngineError> {
-        self.start_agents(running, installed).await
+        self.start_agents(running, installed).await?;
+        let waiting = self.running().map(|(node, pods)| settle::in_place(node, pods));
+        futures::future::try_join_all(waiting).await.map(drop)
     }
 
     async fn end(&mut self) -> Result<(), EngineError> {
@@ -127,9 +131,20 @@ impl Fleet for Real {
             .map(|(node, _)| async move { Ok((node.name.clone(), readback::nat(node, node.pod_cidr).await?)) });
         futures::future::try_join_all(asked).await
     }
+
+    fn logs(&self) -> Vec<(String, Vec<String>)> {
+        self.nodes.iter().map(|(node, _)| (node.name.clone(), node.log.lines())).collect()
+    }
 }
 
 impl Real {
+    /// Nodes whose agents run, with how many pods they have.
+    fn running(&self) -> impl Iterator<Item = (&NodeAgent, usize)> {
+        let pods = self.pods.iter().map(Vec::len).chain(std::iter::repeat(0));
+        let nodes = self.nodes.iter().zip(pods);
+        nodes.filter(|((_, started), _)| *started == Started::Running).map(|((node, _), pods)| (node, pods))
+    }
+
     /// Starts every agent with what the case says, all at once.
     async fn start_agents(&mut self, case: &Case, installed: &Installed) -> Result<(), EngineError> {
         let root = self.sources.root(&case.version)?;

@@ -7,6 +7,7 @@ pub mod compiled;
 pub mod nat;
 pub mod tables;
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
@@ -87,8 +88,12 @@ pub async fn decisions(node: &NodeAgent) -> Result<Decisions, EngineError> {
         node.ask(&["bpf", "endpoint", "list", "-o", "json"]),
         get("/v1/endpoint"),
     )?;
-    let compiled = compiled::of_a_pod(&pods).map(|id| node.surroundings.path(Path::new(&id)));
-    let compiled = compiled.and_then(|file| std::fs::read_to_string(file).ok());
+    let compiled = match compiled::of_a_pod(&pods).map(|file| node.surroundings.path(Path::new(&file))) {
+        Some(file) => Some(std::fs::read_to_string(&file).map_err(|error| {
+            failed(&Unread::new("what was compiled for a pod", format!("{}: {error}", file.display())))
+        })?),
+        None => None,
+    };
     let routes = node.namespace.netlink()?.routes()?;
     let answers = Answers { status, config, nodes, devices, addresses, mtu, ipcache, endpoints, compiled, routes };
     answers.decisions().map_err(|error| failed(&error))
@@ -161,7 +166,14 @@ impl Answers {
             tunnels: self.tunnels(&peers)?,
             node_routes: self.node_routes(&peers),
             because: Vec::new(),
+            unread: self.unread(),
         })
+    }
+
+    /// What there is no way to know.
+    fn unread(&self) -> BTreeMap<String, String> {
+        let compiled = self.compiled.is_none().then(|| ("skip-fib", "it is compiled into pods, and there is no pod"));
+        compiled.into_iter().map(|(fact, reason)| (fact.to_owned(), reason.to_owned())).collect()
     }
 
     fn mtu(&self) -> Result<MtuRow, Unread> {

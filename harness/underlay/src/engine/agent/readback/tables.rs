@@ -19,6 +19,9 @@ pub struct DeviceRow {
     /// Hardware address; empty for a layer 3 device.
     #[serde(rename = "HardwareAddr", default)]
     pub hardware_address: String,
+    /// Its IFF_* flags as the kernel gives them.
+    #[serde(rename = "RawFlags", default)]
+    pub raw_flags: u32,
     /// Whether it is one of Cilium's.
     #[serde(rename = "Selected")]
     pub selected: bool,

@@ -1,0 +1,87 @@
+//! When an agent has done what is to be done: its tables say what is so at once, its programs follow seconds later.
+
+use std::time::{Duration, Instant};
+
+use cilium::inputs::flags;
+use serde_json::Value;
+
+use super::api::ApiError;
+use super::node::NodeAgent;
+use super::readback::tables::{self, DeviceRow};
+use crate::observed::EngineError;
+
+/// How long compiling may take on a machine that is busy.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Within this time an agent begins to compile anew, if a change makes it (agents gather changes for 0.1 s).
+const BEGINNING: Duration = Duration::from_secs(3);
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Waits until the programs of `pods` pods and of the host are in place. The host's, on the node's devices, masquerade:
+/// until then packets of pods may leave as they are.
+///
+/// # Errors
+/// The agent doesn't answer, or they don't get there in time.
+pub async fn in_place(node: &NodeAgent, pods: usize) -> Result<(), EngineError> {
+    let began = Instant::now();
+    loop {
+        let states = states(node).await?;
+        let waiting = states.iter().find(|state| *state != "ready");
+        if waiting.is_none() && states.len() > pods {
+            return Ok(());
+        }
+        if began.elapsed() > PATIENCE {
+            let of =
+                waiting.map_or_else(|| format!("only {} are there", states.len()), |state| format!("one is {state}"));
+            return Err(failed(node, format!("after {} s {of}", PATIENCE.as_secs())));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Waits until an agent that runs has taken notice of the node's links as they are, and its programs follow.
+///
+/// # Errors
+/// The agent doesn't answer, or doesn't get there in time.
+pub async fn after_a_change(node: &NodeAgent, pods: usize) -> Result<(), EngineError> {
+    let began = Instant::now();
+    while !sees_links(node).await? {
+        if began.elapsed() > PATIENCE {
+            return Err(failed(node, format!("it doesn't see the links as they are after {} s", PATIENCE.as_secs())));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    let seen = Instant::now();
+    while seen.elapsed() < BEGINNING && states(node).await?.iter().all(|state| state == "ready") {
+        tokio::time::sleep(PAUSE).await;
+    }
+    in_place(node, pods).await
+}
+
+/// Whether its table of devices is the kernel's list of links.
+async fn sees_links(node: &NodeAgent) -> Result<bool, EngineError> {
+    let text = node.ask(&["shell", "--", "db/show", "devices", "--format=json"]).await?;
+    let rows: Vec<DeviceRow> =
+        tables::rows("the table of devices", &text).map_err(|error| failed(node, error.to_string()))?;
+    let mut known: Vec<_> = rows.into_iter().map(|row| (row.index, row.name, row.raw_flags & flags::IFF_UP)).collect();
+    let links = node.namespace.netlink()?.links()?;
+    let mut there: Vec<_> = links.into_iter().map(|link| (link.index, link.name, link.flags & flags::IFF_UP)).collect();
+    known.sort();
+    there.sort();
+    Ok(known == there)
+}
+
+/// The states of a node's endpoints: the host's and the pods'.
+async fn states(node: &NodeAgent) -> Result<Vec<String>, EngineError> {
+    let endpoints = match node.api.get("/v1/endpoint").await {
+        Ok(endpoints) => endpoints,
+        // While it has none it says so by an error.
+        Err(ApiError::Refused { .. }) => return Ok(Vec::new()),
+        Err(error) => return Err(failed(node, error.to_string())),
+    };
+    let state = |endpoint: &Value| endpoint.pointer("/status/state").and_then(Value::as_str).map(str::to_owned);
+    Ok(endpoints.as_array().into_iter().flatten().filter_map(state).collect())
+}
+
+fn failed(node: &NodeAgent, reason: String) -> EngineError {
+    EngineError::Failed { step: format!("wait for the endpoints on {}", node.name), reason }
+}
