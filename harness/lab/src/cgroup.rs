@@ -93,6 +93,16 @@ pub fn sweep(hierarchy: &Path) -> io::Result<Vec<String>> {
     Ok(swept)
 }
 
+/// Names of the directories a process made.
+///
+/// # Errors
+/// The hierarchy can't be read.
+pub fn of_process(hierarchy: &Path, pid: u32) -> io::Result<Vec<String>> {
+    let names = fs::read_dir(hierarchy)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    let names = names.collect::<io::Result<Vec<_>>>()?;
+    Ok(names.into_iter().filter(|name| name.starts_with(&format!("{PREFIX}{pid}-"))).collect())
+}
+
 /// Locks a directory, unless a run that lives holds it.
 fn lock(path: &Path) -> io::Result<Option<Flock<File>>> {
     match Flock::lock(File::open(path)?, FlockArg::LockExclusiveNonblock) {

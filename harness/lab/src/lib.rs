@@ -10,6 +10,7 @@ pub mod error;
 pub mod host;
 pub mod init;
 pub mod internet;
+pub mod keeper;
 pub mod lab;
 pub mod limits;
 pub mod namespace;

@@ -73,8 +73,6 @@ pub struct Config<'a> {
     pub root: Option<&'a Path>,
     /// Mounts, in order; paths are those inside.
     pub mounts: Vec<Mount>,
-    /// The cgroup of what is started here.
-    pub cgroup: Option<&'a Path>,
 }
 
 /// A program to be started.
@@ -88,9 +86,11 @@ pub struct Program {
     pub environment: BTreeMap<String, String>,
     /// Its working directory inside.
     pub directory: PathBuf,
+    /// Its cgroup's directory, as this process can open it.
+    pub cgroup: PathBuf,
 }
 
-type Work = Box<dyn FnOnce(&Inside) + Send>;
+type Work = Box<dyn FnOnce() + Send>;
 
 /// Surroundings, kept by a thread. They end when the last clone is dropped, and what runs there with them.
 #[derive(Clone)]
@@ -101,11 +101,6 @@ struct Kept {
     /// The thread in /proc.
     thread: PathBuf,
     work: mpsc::Sender<Work>,
-}
-
-/// What the thread has at hand.
-struct Inside {
-    cgroup: Option<File>,
 }
 
 impl Surroundings {
@@ -134,22 +129,16 @@ impl Surroundings {
                 .map_err(&failed)?,
             root: config.root.map(Path::to_owned),
             mounts: config.mounts,
-            cgroup: config
-                .cgroup
-                .map(|path| OpenOptions::new().write(true).open(path.join("cgroup.procs")))
-                .transpose()
-                .map_err(at("open the cgroup"))
-                .map_err(&failed)?,
         };
         let (work, waiting) = mpsc::channel::<Work>();
         let (tell, told) = oneshot::channel();
         let keep = move || {
             let entered = plan.enter();
             match entered {
-                Ok(inside) => {
+                Ok(()) => {
                     let thread = PathBuf::from(format!("/proc/self/task/{}", gettid()));
                     if tell.send(Ok(thread)).is_ok() {
-                        waiting.into_iter().for_each(|work| work(&inside));
+                        waiting.into_iter().for_each(|work| work());
                     }
                 }
                 Err(error) => drop(tell.send(Err(error))),
@@ -169,10 +158,10 @@ impl Surroundings {
     async fn within<T: Send + 'static>(
         &self,
         step: &str,
-        work: impl FnOnce(&Inside) -> io::Result<T> + Send + 'static,
+        work: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> Result<T> {
         let (tell, told) = oneshot::channel();
-        let work: Work = Box::new(move |inside| drop(tell.send(work(inside))));
+        let work: Work = Box::new(move || drop(tell.send(work())));
         let gone = || io::Error::other("the thread died");
         let done = match self.0.work.send(work) {
             Ok(()) => told.await.unwrap_or_else(|_| Err(gone())),
@@ -189,7 +178,7 @@ impl Surroundings {
     pub async fn start(&self, program: Program) -> Result<Child> {
         let runtime = Handle::current();
         let step = format!("start {}", program.path.display());
-        self.within(&step, move |inside| {
+        self.within(&step, move || {
             let _runtime = runtime.enter();
             let mut command = Command::new(&program.path);
             command
@@ -200,7 +189,8 @@ impl Surroundings {
                 .stdin(Stdio::null())
                 .stdout(Stdio::piped())
                 .stderr(Stdio::piped());
-            crate::sys::begin_bound(&mut command, inside.cgroup.as_ref().map(AsRawFd::as_raw_fd));
+            let cgroup = OpenOptions::new().write(true).open(program.cgroup.join("cgroup.procs"))?;
+            crate::sys::begin_bound(&mut command, cgroup.as_raw_fd());
             tokio::process::Command::from(command).kill_on_drop(true).spawn()
         })
         .await
@@ -213,7 +203,7 @@ impl Surroundings {
     pub async fn pin(&self, namespace: &Namespace, path: PathBuf) -> Result<()> {
         let namespace = namespace.clone();
         let step = format!("bind a namespace to {}", path.display());
-        self.within(&step, move |_| {
+        self.within(&step, move || {
             use std::os::fd::AsFd;
             File::create(&path)?;
             let from = format!("/proc/self/fd/{}", namespace.as_fd().as_raw_fd());
@@ -236,7 +226,6 @@ struct Plan {
     within: Option<File>,
     root: Option<PathBuf>,
     mounts: Vec<Mount>,
-    cgroup: Option<File>,
 }
 
 type Step<T> = std::result::Result<T, (String, io::Error)>;
@@ -247,7 +236,7 @@ fn step<T>(what: impl Into<String>, done: nix::Result<T>) -> Step<T> {
 
 impl Plan {
     /// Moves the calling thread there, for good.
-    fn enter(self) -> Step<Inside> {
+    fn enter(self) -> Step<()> {
         step("leave the process's file system", unshare(CloneFlags::CLONE_FS))?;
         if let Some(within) = &self.within {
             step("enter a mount namespace", setns(within, CloneFlags::CLONE_NEWNS))?;
@@ -265,7 +254,7 @@ impl Plan {
             }
             Some(root) => self.change_root(root)?,
         }
-        Ok(Inside { cgroup: self.cgroup })
+        Ok(())
     }
 
     /// Makes `root` the root, when all that is wanted is mounted on it.

@@ -36,13 +36,11 @@ pub fn async_fd(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>>
 
 /// Binds a process to be to the thread that starts it: killed when that ends. It joins the cgroup whose `cgroup.procs` is
 /// open for writing as `cgroup` before it runs anything of its own.
-pub(crate) fn begin_bound(command: &mut Command, cgroup: Option<RawFd>) {
+pub(crate) fn begin_bound(command: &mut Command, cgroup: RawFd) {
     let bind = move || {
         prctl::set_pdeathsig(Signal::SIGKILL)?;
-        if let Some(cgroup) = cgroup {
-            // SAFETY: the caller of `spawn` keeps it open; the child has a copy.
-            nix::unistd::write(unsafe { BorrowedFd::borrow_raw(cgroup) }, b"0")?;
-        }
+        // SAFETY: the caller of `spawn` keeps it open; the child has a copy.
+        nix::unistd::write(unsafe { BorrowedFd::borrow_raw(cgroup) }, b"0")?;
         Ok(())
     };
     // SAFETY: between fork and exec it makes two system calls and touches no memory but its own stack.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use cilium::{Model, Version};
 use lab::Missing;
+use lab::keeper::Keeper;
 use topology::network::OverlayBackend;
 
 use super::bench::Bench;
@@ -157,6 +158,11 @@ pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
         return list(&cases, args.format);
     }
 
+    // While there is one thread.
+    let _keeper = match args.engine.contains(&EngineName::Agent) {
+        true => Some(Keeper::start().map_err(|source| Stop::Harness { step: "start the keeper of cgroups", source })?),
+        false => None,
+    };
     let name = match args.engine.as_slice() {
         [name] => *name,
         [first, second] => return against(args, [*first, *second], cases, color),

@@ -65,6 +65,7 @@ pub struct NodeAgent {
     pub api: Api,
     /// What it said, over all restarts.
     pub log: Log,
+    cgroup: PathBuf,
     root: Root,
     process: Option<Process>,
 }
@@ -106,7 +107,6 @@ impl NodeAgent {
             within: Some(store.surroundings()),
             root: root.as_root(),
             mounts,
-            cgroup: Some(&cgroup),
         })
         .await?;
         Ok(Self {
@@ -116,6 +116,7 @@ impl NodeAgent {
             api: Api::at(surroundings.path(SOCKET)),
             surroundings,
             log: Log::default(),
+            cgroup,
             root,
             process: None,
         })
@@ -156,6 +157,7 @@ impl NodeAgent {
             arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
             environment: self.root.environment(),
             directory: RUN.into(),
+            cgroup: self.cgroup.clone(),
         }
     }
 

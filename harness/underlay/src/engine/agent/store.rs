@@ -49,11 +49,11 @@ impl Store {
                 Mount::Directory(HIERARCHY.into()),
                 Mount::Special { kind: "cgroup2", to: HIERARCHY.into() },
             ],
-            cgroup: None,
         })
         .await?;
         let cgroup = Cgroup::create(&surroundings.path(HIERARCHY))
             .map_err(|error| EngineError::failed("make a cgroup", &error))?;
+        let own = cgroup.child("store").map_err(|error| EngineError::failed("make a cgroup", &error))?;
         let url = format!("unix://{SOCKET}");
         let arguments = [
             ("--data-dir", "data"),
@@ -68,6 +68,7 @@ impl Store {
             arguments: arguments.iter().flat_map(|(name, value)| [*name, *value]).map(str::to_owned).collect(),
             environment: Default::default(),
             directory: FOLDER.into(),
+            cgroup: own,
         };
         let process = Process::start(&surroundings, program, Log::default()).await?;
         let mut store = Self { process, cgroup, surroundings };
