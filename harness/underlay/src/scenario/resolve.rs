@@ -206,9 +206,9 @@ fn settings(
     }
     // Read even where it is overridden: a file is right or wrong by itself.
     let version = version(written_version, file.topology.at, overrides, report);
-    let version = overrides.version.clone().or(version);
     let network = context.network;
     let steps = steps::read(written_steps, &Context { version: version.clone(), ..context }, report);
+    let version = overrides.version.clone().or(version);
     let cluster = layers.resolve(network, file.topology.at, report);
     let model = overrides.model.unwrap_or(match model {
         ModelFile::Cilium => Model::Cilium,

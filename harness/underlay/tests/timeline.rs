@@ -1,0 +1,182 @@
+//! Steps taken one after the other, on a stage without a network: order, waiting in vain, streams, and what reports make
+//! of them. What steps do to a real cluster is in the shipped scenarios.
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use support::{case, expect, observed, outcome, ping, reply};
+use underlay::case::{Case, ExpectedOutcome, ProbeSpec};
+use underlay::observed::{Agent, EngineError, Observed};
+use underlay::report::paint::Paint;
+use underlay::report::schema;
+use underlay::report::timeline;
+use underlay::runner;
+use underlay::step::{Action, Condition, Link, Step, Stream};
+use underlay::timeline::{Caller, Stage, play};
+use underlay::verdict::Verdict;
+
+/// A cluster in which the link decides whether the probe is answered.
+struct Switch {
+    case: Case,
+    up: bool,
+    taken: Vec<String>,
+}
+
+impl Switch {
+    fn new(case: Case) -> Self {
+        Self { case, up: true, taken: Vec::new() }
+    }
+
+    fn evidence(&self) -> probe::Evidence {
+        let silence = || outcome(probe::evidence::Outcome::Silence, "nothing within 10 ms");
+        if self.up { reply() } else { silence() }
+    }
+}
+
+impl Stage for Switch {
+    async fn act(&mut self, action: &Action) -> Result<Option<String>, EngineError> {
+        self.taken.push(action.to_string());
+        match action {
+            Action::LinkDown(_) => self.up = false,
+            Action::LinkUp(_) => self.up = true,
+            Action::Upgrade { .. } => return Ok(Some("Helm refuses: no".to_owned())),
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    async fn agents(&mut self) -> Result<Vec<(String, Agent)>, EngineError> {
+        let agents = observed(&self.case, &[]).nodes;
+        Ok(if self.up { agents } else { agents.into_iter().map(|(node, _)| (node, Agent::Absent)).collect() })
+    }
+
+    async fn look(&mut self, probes: &[ProbeSpec]) -> Result<Observed, EngineError> {
+        let sent: Vec<_> = probes.iter().map(|probe| (probe.id.as_str(), self.evidence())).collect();
+        Ok(observed(&self.case, &sent))
+    }
+
+    fn caller(&mut self, _: &ProbeSpec) -> Result<Caller, EngineError> {
+        let evidence = self.evidence();
+        Ok(Arc::new(move || Box::pin(std::future::ready(evidence.clone()))))
+    }
+
+    fn met(&mut self, _: &str, _: &str) -> Result<bool, EngineError> {
+        Ok(self.up)
+    }
+}
+
+fn link() -> Link {
+    Link { node: "master".to_owned(), interface: "enp0s6".to_owned() }
+}
+
+fn step(action: Action) -> Step {
+    Step { action, line: 7 }
+}
+
+fn wait(probe: &str) -> Step {
+    let condition = Condition::Probe { probe: probe.to_owned(), outcome: ExpectedOutcome::Works };
+    step(Action::WaitFor { condition, within: Duration::from_millis(30) })
+}
+
+fn check(case: &Case, name: &str) -> Step {
+    step(Action::Check { name: Some(name.to_owned()), expectations: case.expectations.clone() })
+}
+
+/// The guide's case with a check that its first probe works.
+fn probed() -> (Case, String) {
+    let mut case = case("enp0s6,tailscale0");
+    let id = "pod-to-pod".to_owned();
+    case.probes = vec![ping(&id)];
+    case.expectations = vec![expect(&id, ExpectedOutcome::Works, 5)];
+    (case, id)
+}
+
+/// What comes of the steps, as a report has it.
+async fn reported(mut case: Case, steps: Vec<Step>) -> (schema::Case, Vec<String>) {
+    case.steps = steps;
+    let mut stage = Switch::new(case.clone());
+    let timeline = play(&case.steps, &case.probes, &mut stage).await.expect("every step can be taken");
+    let id = case.probes[0].id.clone();
+    let engine = support::Fake::new(move |case: &Case| {
+        let seen = Observed { timeline: timeline.clone(), ..observed(case, &[(id.as_str(), reply())]) };
+        async move { Ok(seen) }
+    });
+    let result = runner::one(&*engine, Arc::new(case)).await;
+    (schema::Case::from(&result), stage.taken)
+}
+
+#[tokio::test]
+async fn steps_are_taken_in_order_and_looked_at_in_between() {
+    let (case, _) = probed();
+    let (healthy, broken) = (check(&case, "healthy"), check(&case, "broken"));
+    let steps = vec![healthy, step(Action::LinkDown(link())), broken, step(Action::LinkUp(link()))];
+    let (report, taken) = reported(case, steps).await;
+    assert_eq!(taken, ["link-down master/enp0s6", "link-up master/enp0s6"]);
+    let verdicts: Vec<_> = report.steps.iter().map(|step| step.verdict).collect();
+    assert_eq!(verdicts, [Some(Verdict::Pass), None, Some(Verdict::Fail), None]);
+    assert_eq!(report.verdict, Verdict::Fail, "a check in between counts as one at the end");
+    let changed = &report.steps[1].changed;
+    let agent = changed.iter().find(|changed| changed.what == "agent" && changed.node == "master");
+    let agent = agent.expect("the agent ended with the link, on this stage");
+    assert_eq!((&agent.before, &agent.after), (&json!("running"), &json!("absent")));
+    assert!(report.steps.iter().zip(report.steps.iter().skip(1)).all(|(one, next)| one.at_us <= next.at_us));
+    let text = timeline::text(&report, Paint(false));
+    for told in ["✓ check healthy", "✗ check broken", "!! ", "agent running → absent (master, worker)"] {
+        assert!(text.contains(told), "{told:?} is not in\n{text}");
+    }
+    let failure = underlay::report::human::failure(&report, Paint(false));
+    assert!(failure.contains("check broken: "), "a failure names its step:\n{failure}");
+}
+
+#[tokio::test]
+async fn what_is_waited_for_in_vain_ends_it() {
+    let (case, id) = probed();
+    let after = check(&case, "healthy");
+    let steps = vec![step(Action::LinkDown(link())), wait(&id), step(Action::LinkUp(link())), after];
+    let (report, taken) = reported(case, steps).await;
+    assert_eq!(taken, ["link-down master/enp0s6"], "nothing is taken after it");
+    assert_eq!(report.steps[1].verdict, Some(Verdict::Fail));
+    assert!(report.steps[1].remark.as_deref().is_some_and(|saw| saw.contains("nothing within 10 ms")));
+    assert!(report.steps[2].not_taken.as_deref().is_some_and(|why| why.contains("waited for in vain for 30ms")));
+    assert_eq!(report.steps[3].verdict, Some(Verdict::Inconclusive), "what was not looked at is no pass");
+    assert_eq!(report.verdict, Verdict::Fail);
+}
+
+#[tokio::test]
+async fn what_is_so_already_is_not_waited_for() {
+    let (case, id) = probed();
+    let selected = step(Action::WaitFor { condition: Condition::Selected(link()), within: Duration::from_millis(30) });
+    let (report, _) = reported(case, vec![wait(&id), selected]).await;
+    assert_eq!(report.verdict, Verdict::Pass, "{:#?}", report.steps);
+}
+
+#[tokio::test]
+async fn a_stream_is_sent_before_and_after_what_it_is_about() {
+    let (case, id) = probed();
+    let stream = Stream { probe: id, every: Duration::from_millis(5), lost: Some(0), gap: None, line: 9 };
+    let during = |steps| step(Action::During { streams: vec![stream.clone()], steps });
+    let (report, taken) = reported(case.clone(), vec![during(vec![step(Action::RestartAgents)])]).await;
+    assert_eq!(taken, ["restart agents"]);
+    let seen = &report.steps[0].streams[0];
+    assert!(seen.sent >= 6, "three before and three after, however short the step: {seen:?}");
+    assert_eq!((seen.lost, seen.gap_us, report.verdict), (0, 0, Verdict::Pass));
+    assert!(report.steps[1].inner);
+
+    let steps = vec![step(Action::LinkDown(link())), during(vec![step(Action::RestartCoreDns)])];
+    let (report, _) = reported(case, steps).await;
+    let seen = &report.steps[1].streams[0];
+    assert_eq!((seen.lost, report.verdict), (seen.sent, Verdict::Fail), "all are lost, and none may be");
+    assert_eq!(report.steps[1].checks[0].line, 9);
+}
+
+#[tokio::test]
+async fn helms_refusal_is_told_and_no_failure_by_itself() {
+    let (case, _) = probed();
+    let upgrade = step(Action::Upgrade { chart: Default::default(), keep: cilium::release::Keep::Reuse });
+    let (report, _) = reported(case, vec![upgrade]).await;
+    assert_eq!(report.steps[0].remark.as_deref(), Some("Helm refuses: no"));
+    assert_eq!(report.verdict, Verdict::Pass);
+}
