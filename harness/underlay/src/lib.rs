@@ -14,6 +14,7 @@ pub mod reference;
 pub mod report;
 pub mod runner;
 pub mod scenario;
+pub mod shard;
 pub mod shrink;
 pub mod step;
 pub mod timeline;

@@ -4,24 +4,43 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use clap::ValueHint;
+
 use super::{Stop, place};
 use crate::exit;
 use crate::report::human;
+use crate::report::merge::merge;
 use crate::report::paint::{Color, Paint};
 use crate::report::render::{self, Form};
+use crate::report::schema::Report;
 
 const EXAMPLES: &str = "\
 Examples:
   underlay report report.json
   underlay report report.json --format html -o report.html
-  underlay test --format json | underlay report - --format junit";
+  underlay test --format json | underlay report - --format junit
+  underlay report --merge reports -o joined.json --format json
+                                       every share's report below a folder";
 
-/// Render a saved JSON report in another form.
+/// Folders in folders that are looked into.
+const DEPTH: usize = 8;
+
+/// Render a saved JSON report in another form, or join several.
+///
+/// Joined reports are held against each other: shares that are missing, cases that are there twice, and what differs
+/// between kernels stand before the tables. Ends with 1 where something is missing or twice, else as the joined run
+/// would have ended.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// What `underlay test --format json` wrote, or a `report.json` of `--report`; `-` for standard input.
-    file: PathBuf,
+    /// What `underlay test --format json` wrote, or a `report.json` of `--report`; `-` for standard input. To be joined:
+    /// several, and folders in which every such file is meant, however deep.
+    #[arg(required = true, value_name = "FILE", value_hint = ValueHint::AnyPath)]
+    files: Vec<PathBuf>,
+
+    /// Join reports into one.
+    #[arg(long)]
+    merge: bool,
 
     /// The form.
     #[arg(long, value_enum, default_value_t)]
@@ -48,20 +67,19 @@ enum Format {
 }
 
 pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
-    let name = args.file.display();
-    let text =
-        read(&args.file).map_err(|error| Stop::usage(format!("{name}: {error}"), "is it there, and readable?"))?;
-    let report = render::read(&text).map_err(|error| {
-        let help = match error {
-            render::Unreadable::Version { .. } => "render it with the version of underlay that wrote it",
-            _ => "`underlay test --format json` and `underlay test --report DIR` write reports",
-        };
-        Stop::usage(format!("{name}: {error}"), help)
-    })?;
+    let report = match (args.files.as_slice(), args.merge) {
+        ([file], false) => one(file)?,
+        (files, true) => joined(files)?,
+        (files, false) => {
+            let message = format!("{} reports are named", files.len());
+            return Err(Stop::usage(message, "--merge joins them into one"));
+        }
+    };
     let rendered = match args.format {
         Format::Human => {
             let paint = if args.output.is_some() { Paint(false) } else { color.for_stream(&io::stdout()) };
-            human::render(&report, paint, place::width())
+            let merge = report.merge.as_ref().map(|merge| merge.text(paint) + "\n").unwrap_or_default();
+            merge + &human::render(&report, paint, place::width())
         }
         Format::Junit => Form::Junit.render(&report)?,
         Format::Markdown => Form::Markdown.render(&report)?,
@@ -72,7 +90,63 @@ pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
         Some(path) => write_aside(path, &rendered)?,
         None => io::stdout().write_all(rendered.as_bytes())?,
     }
-    Ok(exit::OK)
+    Ok(match &report.merge {
+        Some(merge) if args.merge && !merge.is_whole() => exit::FAILED,
+        Some(_) if args.merge => exit::of_run(&report.summary),
+        _ => exit::OK,
+    })
+}
+
+fn one(path: &Path) -> Result<Report, Stop> {
+    let name = path.display();
+    let text = read(path).map_err(|error| Stop::usage(format!("{name}: {error}"), "is it there, and readable?"))?;
+    render::read(&text).map_err(|error| {
+        let help = match error {
+            render::Unreadable::Version { .. } => "render it with the version of underlay that wrote it",
+            _ => "`underlay test --format json` and `underlay test --report DIR` write reports",
+        };
+        Stop::usage(format!("{name}: {error}"), help)
+    })
+}
+
+/// All reports that are named or lie below a folder that is named. What lies there and is none doesn't matter.
+fn joined(paths: &[PathBuf]) -> Result<Report, Stop> {
+    let mut reports = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            reports.push((path.display().to_string(), one(path)?));
+            continue;
+        }
+        let found = below(path, DEPTH).map_err(|error| Stop::usage(error.to_string(), "is it there, and readable?"))?;
+        for path in found {
+            match fs::read_to_string(&path).map_err(|_| None).and_then(|text| render::read(&text).map_err(Some)) {
+                Ok(report) => reports.push((path.display().to_string(), report)),
+                Err(Some(render::Unreadable::Json(_) | render::Unreadable::NoReport)) => {}
+                Err(_) => reports.push((path.display().to_string(), one(&path)?)),
+            }
+        }
+    }
+    if reports.is_empty() {
+        return Err(Stop::usage("there is no report to join", "`underlay test --report DIR` writes report.json"));
+    }
+    Ok(merge(reports))
+}
+
+/// Files below a folder that may be reports, in the order of their names.
+fn below(folder: &Path, depth: usize) -> io::Result<Vec<PathBuf>> {
+    let at = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", folder.display()));
+    let entries = fs::read_dir(folder).map_err(at)?.collect::<io::Result<Vec<_>>>().map_err(at)?;
+    let mut files = Vec::new();
+    for entry in entries {
+        let (kind, path) = (entry.file_type().map_err(at)?, entry.path());
+        if kind.is_dir() && depth > 0 {
+            files.extend(below(&path, depth - 1)?);
+        } else if kind.is_file() && path.extension().is_some_and(|kind| kind == "json") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
 }
 
 fn read(path: &Path) -> io::Result<String> {

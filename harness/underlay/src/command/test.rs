@@ -30,6 +30,7 @@ use crate::report::progress::Progress;
 use crate::report::schema::{Capability, Host};
 use crate::runner::{self, Interrupts, Reporter};
 use crate::scenario::{Overrides, duration};
+use crate::shard::Shard;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -38,6 +39,7 @@ Examples:
   underlay test --report reports                  a page, JUnit, packets …
   underlay test scenarios/guide/table.yaml::enp0s6
   underlay test --filter 'devices/*::*tailscale0*'
+  underlay test --shard 3/8 --report reports      one machine's share of eight
   underlay test --cilium 1.19.0 scenarios/devices   what changes with it?";
 
 /// Run scenarios: build each network, send the probes, say what holds.
@@ -97,6 +99,11 @@ pub(super) struct Args {
     #[arg(long, value_name = "TEXT|GLOB")]
     filter: Vec<String>,
 
+    /// Only this share of the cases: the third of eight is 3/8. A case's share depends on its name alone. `underlay report
+    /// --merge` joins the shares' reports.
+    #[arg(long, value_name = "K/N")]
+    shard: Option<Shard>,
+
     /// How many cases run at a time [default: two for each processor].
     #[arg(long, short, value_name = "N")]
     jobs: Option<NonZeroUsize>,
@@ -154,6 +161,9 @@ pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
     if let Some(overlay) = args.overlay {
         set_overlay(&mut cases, overlay);
     }
+    if let Some(shard) = args.shard {
+        cases.retain(|case| shard.holds(&case.id()));
+    }
     if args.list {
         return list(&cases, args.format);
     }
@@ -181,7 +191,7 @@ pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
         Err(missing) => Arc::new(Barred(missing)),
     };
     let runtime = super::runtime()?;
-    let mut host = Host::here();
+    let mut host = Host { shard: args.shard, ..Host::here() };
     if args.report.is_some() && is_able {
         let tried = runtime.block_on(lab::doctor::try_all());
         host.capabilities = tried.iter().map(|(capability, tried)| Capability::of(*capability, tried)).collect();

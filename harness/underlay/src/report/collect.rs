@@ -37,6 +37,7 @@ impl Collector {
             summary: end.summary,
             interrupted: end.interrupted.map(|signal| signal.name().to_owned()),
             duration_ms: milliseconds(end.duration),
+            merge: None,
         }
     }
 }

@@ -23,6 +23,7 @@ const CUT: &str = "\n_More was left out for want of room: see the other reports.
 /// The report in at most `limit` bytes. What has no room is left out from the end, in whole parts.
 pub fn render(report: &Report, limit: usize) -> String {
     let mut parts = vec![headline(report)];
+    parts.extend(report.merge.as_ref().map(|merge| fenced(&merge.text(Paint(false)))));
     parts.extend(groups(&report.cases).iter().map(|group| table(group)));
     parts.extend(report.cases.iter().filter(|case| timeline::tells(case)).map(timeline));
     parts.push(claims(&report.cases));
@@ -159,10 +160,15 @@ fn skipped(cases: &[Case]) -> String {
 }
 
 fn failure(case: &Case) -> String {
-    let text = human::failure(case, Paint(false));
-    let fence = "`".repeat(longest_run(&text, '`').max(2) + 1);
+    let text = fenced(&human::failure(case, Paint(false)));
     let title = format!("{} {} {}", sign(case.verdict), case.verdict, plain(&case.id()));
-    format!("<details open><summary>{title}</summary>\n\n{fence}text\n{}\n{fence}\n\n</details>\n\n", text.trim_end())
+    format!("<details open><summary>{title}</summary>\n\n{text}</details>\n\n")
+}
+
+/// Text in a block of its own, whatever is in it.
+fn fenced(text: &str) -> String {
+    let fence = "`".repeat(longest_run(text, '`').max(2) + 1);
+    format!("{fence}text\n{}\n{fence}\n\n", text.trim_end())
 }
 
 fn longest_run(text: &str, letter: char) -> usize {

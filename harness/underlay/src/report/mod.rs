@@ -8,6 +8,7 @@ pub mod human;
 pub mod json;
 pub mod junit;
 pub mod markdown;
+pub mod merge;
 pub(crate) mod page;
 pub mod paint;
 pub mod pcapng;

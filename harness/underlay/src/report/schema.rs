@@ -18,8 +18,10 @@ use serde_json::Value;
 use self::steps::Step;
 use self::topology::Topology;
 use self::walk::Walk;
+use super::merge::Merge;
 use crate::case::{Case as Subject, NodeFact, ProbeKind};
 use crate::observed::{Agent, Observed};
+use crate::shard::Shard;
 use crate::verdict::{self, CaseResult, CheckResult, Provenance, Summary, Verdict};
 
 /// The schema's name and version.
@@ -42,6 +44,9 @@ pub struct Report {
     /// From the first case's start to the last one's end, in milliseconds.
     #[serde(default)]
     pub duration_ms: u64,
+    /// What it was joined from, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merge: Option<Merge>,
 }
 
 /// Where a run took place.
@@ -60,6 +65,9 @@ pub struct Host {
     /// What it can do for labs and what not, each found by trying. Empty where it wasn't tried: it takes time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub capabilities: Vec<Capability>,
+    /// Which share of the cases it was given, where several machines have one each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<Shard>,
 }
 
 /// Something that labs need of a host.
@@ -94,6 +102,7 @@ impl Host {
             cpus: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             underlay: env!("CARGO_PKG_VERSION").to_owned(),
             capabilities: Vec::new(),
+            shard: None,
         }
     }
 }

@@ -1,0 +1,228 @@
+//! Reports of several runs, joined into one: shares of the same cases, and the same cases on several hosts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use indexmap::{IndexMap, IndexSet};
+use serde::{Deserialize, Serialize};
+
+use super::paint::Paint;
+use super::schema::{Case, Host, Report, SCHEMA};
+use super::table;
+use crate::shard::Shard;
+use crate::verdict::Summary;
+
+/// Lines told of each kind of trouble; the JSON has all.
+const TOLD: usize = 20;
+
+/// What a report was joined from, and what is wrong with that.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Merge {
+    /// The reports, by their files' names.
+    pub parts: Vec<Part>,
+    /// Shares that nobody brought.
+    pub missing: Vec<Shard>,
+    /// Cases that were brought more than once from the same kind of host.
+    pub doubles: Vec<Double>,
+    /// What differs between hosts.
+    pub differing: Vec<Differing>,
+}
+
+/// A report that was joined.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// Its file.
+    pub file: String,
+    /// Where it ran, and which share it was given.
+    pub host: Host,
+    /// How many cases it has.
+    pub cases: usize,
+    /// The signal that ended its run before its time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interrupted: Option<String>,
+}
+
+/// A case that is there more than once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Double {
+    /// Its name.
+    pub case: String,
+    /// The files it is in.
+    pub files: Vec<String>,
+}
+
+/// Something that came out otherwise on another host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Differing {
+    /// The case's name.
+    pub case: String,
+    /// `verdict`, or a column of the table.
+    pub about: String,
+    /// What it came to, by kernel and architecture.
+    pub values: IndexMap<String, String>,
+}
+
+impl Merge {
+    /// Whether all that was run is there, once.
+    pub fn is_whole(&self) -> bool {
+        self.missing.is_empty() && self.doubles.is_empty() && self.parts.iter().all(|part| part.interrupted.is_none())
+    }
+
+    /// For people.
+    pub fn text(&self, paint: Paint) -> String {
+        let mut out = String::new();
+        let cases: usize = self.parts.iter().map(|part| part.cases).sum();
+        let hosts: BTreeSet<_> = self.parts.iter().map(|part| place(&part.host)).collect();
+        let hosts = hosts.into_iter().collect::<Vec<_>>().join("; ");
+        let _ = writeln!(out, "{} reports, {cases} cases, on {hosts}", self.parts.len());
+        let shares: BTreeSet<_> = self.parts.iter().filter_map(|part| part.host.shard).collect();
+        for of in shares.iter().map(|share| share.of).collect::<BTreeSet<_>>() {
+            let there = shares.iter().filter(|share| share.of == of).count();
+            let _ = writeln!(out, "shards: {there} of {of}");
+        }
+        let missing: Vec<_> = self.missing.iter().map(ToString::to_string).collect();
+        list(&mut out, &paint.bad("missing:"), &missing);
+        let cut =
+            self.parts.iter().filter_map(|part| Some(format!("{}: by {}", part.file, part.interrupted.as_ref()?)));
+        list(&mut out, &paint.bad("interrupted:"), &cut.collect::<Vec<_>>());
+        let doubles = self.doubles.iter().map(|double| format!("{} in {}", double.case, double.files.join(", ")));
+        list(&mut out, &paint.bad("twice:"), &doubles.collect::<Vec<_>>());
+        let differing = self.differing.iter().map(|differing| {
+            let values: Vec<_> = differing.values.iter().map(|(place, value)| format!("{value} on {place}")).collect();
+            format!("{} of {}: {}", differing.about, differing.case, values.join(", "))
+        });
+        list(&mut out, &paint.doubtful("differs:"), &differing.collect::<Vec<_>>());
+        out
+    }
+}
+
+fn list(out: &mut String, title: &str, lines: &[String]) {
+    for line in lines.iter().take(TOLD) {
+        let _ = writeln!(out, "{title} {line}");
+    }
+    if lines.len() > TOLD {
+        let _ = writeln!(out, "{title} … and {} more", lines.len() - TOLD);
+    }
+}
+
+/// What makes hosts differ in what they can come to.
+fn place(host: &Host) -> String {
+    format!("{} {} {}", host.os, host.kernel, host.arch)
+}
+
+/// What makes a case another one, wherever it runs.
+fn identity(case: &Case) -> (String, String, String, String) {
+    (case.id(), case.engine.clone(), case.model.clone(), case.cilium.clone())
+}
+
+/// Joins reports, each with its file's name.
+///
+/// A case that ran on several kinds of hosts is there once for each, with the host behind its variant; one that is
+/// there twice for the same stays once. Of shares, each number must be there as often as any other.
+pub fn merge(reports: Vec<(String, Report)>) -> Report {
+    let mut merge = Merge::default();
+    let mut kept: IndexMap<_, BTreeMap<String, (String, Case)>> = IndexMap::new();
+    let mut doubles: IndexMap<String, IndexSet<String>> = IndexMap::new();
+    let mut shares: BTreeMap<Shard, usize> = BTreeMap::new();
+    let (mut interrupted, mut duration_ms) = (None, 0);
+    for (file, report) in reports {
+        let Report { host, cases, .. } = report;
+        let at = place(&host);
+        merge.parts.push(Part {
+            file: file.clone(),
+            host: host.clone(),
+            cases: cases.len(),
+            interrupted: report.interrupted.clone(),
+        });
+        interrupted = interrupted.or(report.interrupted);
+        duration_ms = duration_ms.max(report.duration_ms);
+        let (count, mut new) = (cases.len(), 0);
+        for case in cases {
+            let places = kept.entry(identity(&case)).or_default();
+            match places.get(&at) {
+                Some((first, _)) => {
+                    doubles.entry(case.id()).or_default().extend([first.clone(), file.clone()]);
+                }
+                None => {
+                    new += 1;
+                    places.insert(at.clone(), (file.clone(), case));
+                }
+            }
+        }
+        // The same share brought twice is no second run of all shares.
+        if let Some(share) = host.shard.filter(|_| new > 0 || count == 0) {
+            *shares.entry(share).or_default() += 1;
+        }
+    }
+    merge.missing = missing(&shares);
+    let double = |(case, files): (String, IndexSet<String>)| Double { case, files: files.into_iter().collect() };
+    merge.doubles = doubles.into_iter().map(double).collect();
+
+    let mut cases = Vec::new();
+    for places in kept.into_values() {
+        merge.differing.extend(differing(&places));
+        let several = places.len() > 1;
+        cases.extend(places.into_iter().map(|(place, (_, case))| match several {
+            true => Case { variant: format!("{} @ {place}", case.variant), ..case },
+            false => case,
+        }));
+    }
+    let order = |case: &Case| {
+        let Case { scenario, engine, model, cilium, variant, .. } = case;
+        (scenario.clone(), engine.clone(), model.clone(), cilium.clone(), variant.clone())
+    };
+    cases.sort_by_cached_key(order);
+    let mut summary = Summary::default();
+    for case in &cases {
+        summary.add(case.verdict, case.claims.iter().map(|claim| claim.held));
+    }
+    let host = joined(&merge.parts);
+    Report { schema: SCHEMA.to_owned(), host, cases, summary, interrupted, duration_ms, merge: Some(merge) }
+}
+
+/// Shares that are there less often than others of as many.
+fn missing(shares: &BTreeMap<Shard, usize>) -> Vec<Shard> {
+    let mut missing = Vec::new();
+    for of in shares.keys().map(|share| share.of).collect::<BTreeSet<_>>() {
+        let count = |index| shares.get(&Shard { index, of }).copied().unwrap_or(0);
+        let most = (1..=of).map(count).max().unwrap_or(0);
+        let rare = (1..=of).flat_map(|index| std::iter::repeat_n(Shard { index, of }, most - count(index)));
+        missing.extend(rare);
+    }
+    missing
+}
+
+/// What a case came to otherwise in one place than in another.
+fn differing(places: &BTreeMap<String, (String, Case)>) -> Vec<Differing> {
+    let mut found: IndexMap<String, IndexMap<String, String>> = IndexMap::new();
+    for (place, (_, case)) in places {
+        let verdict = ("verdict".to_owned(), case.verdict.to_string());
+        let cells = table::subjects(&[case]).into_iter().map(|id| {
+            let text = table::cell(case, &id).text;
+            (id, text)
+        });
+        for (about, value) in std::iter::once(verdict).chain(cells) {
+            found.entry(about).or_default().insert(place.clone(), value);
+        }
+    }
+    let case = places.values().next().map(|(_, case)| case.id()).unwrap_or_default();
+    let differs = |values: &IndexMap<String, String>| values.values().collect::<BTreeSet<_>>().len() > 1;
+    let found = found.into_iter().filter(|(_, values)| differs(values));
+    found.map(|(about, values)| Differing { case: case.clone(), about, values }).collect()
+}
+
+/// What hosts have in common; the rest side by side.
+fn joined(parts: &[Part]) -> Host {
+    let all = |of: fn(&Host) -> &str| {
+        parts.iter().map(|part| of(&part.host)).collect::<IndexSet<_>>().into_iter().collect::<Vec<_>>().join(", ")
+    };
+    Host {
+        os: all(|host| &host.os),
+        kernel: all(|host| &host.kernel),
+        arch: all(|host| &host.arch),
+        cpus: parts.iter().map(|part| part.host.cpus).sum(),
+        underlay: all(|host| &host.underlay),
+        capabilities: Vec::new(),
+        shard: None,
+    }
+}
