@@ -29,6 +29,7 @@ pub fn host() -> Host {
         cpus: 2,
         underlay: "0.1.0".into(),
         capabilities: vec![capability("veth pairs", None), capability("TUN devices", Some("/dev/net/tun: ENOENT"))],
+        shard: None,
     }
 }
 
@@ -43,7 +44,8 @@ pub fn report(cases: Vec<(Case, Result<Observed, EngineError>)>) -> Report {
             schema::Case::from(&result)
         })
         .collect();
-    Report { schema: SCHEMA.to_owned(), host: host(), cases, summary, interrupted: None, duration_ms: 1624 }
+    let schema = SCHEMA.to_owned();
+    Report { schema, host: host(), cases, summary, interrupted: None, duration_ms: 1624, merge: None }
 }
 
 /// The guide's place in four variants: as it must be, a packet that died, nothing to run it on, a wrong claim.
