@@ -1,10 +1,13 @@
 //! What this host can do, found by doing each thing once in throw-away namespaces.
 
+use std::fs::File;
 use std::net::Ipv4Addr;
+use std::path::Path;
 
 use topology::Network;
 use topology::network::{NicKind, Overlay as OverlayConfig, OverlayBackend};
 
+use crate::cgroup::{self, Cgroup};
 use crate::drops::DropLog;
 use crate::error::{Error, Result};
 use crate::host::{Capability, Missing};
@@ -12,7 +15,11 @@ use crate::namespace::Namespace;
 use crate::netlink::{BondMode, Netem, VethEnd, add_veth};
 use crate::nft::{Chain, ChainType, ConntrackState, Hook, Statement, Table, watch_drops};
 use crate::overlay::{Member, Overlay};
+use crate::surroundings::{Config, Mount, Surroundings};
 use crate::sysctl::Sysctls;
+
+/// The kernel's types.
+const BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// Tries every capability in the order of [`Capability::ALL`]. Needs a process that called [`crate::sandbox::enter`]
 /// and a runtime with I/O and time. Nothing stays behind.
@@ -51,6 +58,8 @@ pub fn needs(network: &Network) -> Vec<Capability> {
         Capability::Bond => nics().any(|nic| matches!(nic.kind, NicKind::Bond(_))),
         Capability::Dummy => nics().any(|nic| matches!(nic.kind, NicKind::Dummy)),
         // Only steps do.
+        // No network needs them: engines do.
+        Capability::Cgroup2 | Capability::Bpf => false,
         Capability::Netem => false,
     };
     Capability::ALL.into_iter().filter(needed).collect()
@@ -72,6 +81,27 @@ async fn attempt(capability: Capability) -> Result<()> {
         Capability::Tun => overlay(&place, OverlayBackend::Userspace).await,
         Capability::Wireguard => overlay(&place, OverlayBackend::Kernel).await,
         Capability::Nftables => place.load_nft(&[nat_table()]),
+        Capability::Cgroup2 => {
+            let at = |path: &str| Path::new("/run").join(path);
+            let special = Mount::Special { kind: "cgroup2", to: at("cgroup") };
+            let mounts = vec![Mount::Tmpfs("/run".into()), Mount::Directory(at("cgroup")), special];
+            let there =
+                Surroundings::create(Config { name: "doctor", namespace: &place, within: None, root: None, mounts });
+            let there = there.await?;
+            let failed =
+                |source| Error::Surroundings { name: "doctor".to_owned(), step: "make a cgroup".to_owned(), source };
+            let cgroup = Cgroup::create(&there.path(at("cgroup"))).map_err(failed)?;
+            cgroup::kill(cgroup.path()).map_err(failed)
+        }
+        Capability::Bpf => {
+            let failed =
+                |source| Error::Surroundings { name: "doctor".to_owned(), step: format!("read {BTF}"), source };
+            File::open(BTF).map_err(failed)?;
+            let mounts = vec![Mount::Special { kind: "bpf", to: "/sys/fs/bpf".into() }];
+            let there =
+                Surroundings::create(Config { name: "doctor", namespace: &place, within: None, root: None, mounts });
+            there.await.map(drop)
+        }
         Capability::DropLog => {
             let _watch = watch_drops(&place, DropLog::default())?;
             let chain = Chain::base("forward", ChainType::Filter, Hook::Forward, 0).drop_rule("doctor", []);
@@ -123,6 +153,7 @@ fn in_one_line(error: &Error) -> String {
         Error::Netlink { source, .. } | Error::Namespace { source, .. } | Error::Socket { source, .. } => {
             return source.to_string();
         }
+        Error::Surroundings { step, source, .. } => return format!("{step}: {source}"),
         other => other.to_string(),
     };
     let mut cause = std::error::Error::source(error);

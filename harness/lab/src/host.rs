@@ -27,11 +27,15 @@ pub enum Capability {
     DropLog,
     /// Packets delayed, lost or slowed down on purpose (netem).
     Netem,
+    /// cgroup2, with directories that can be made and killed.
+    Cgroup2,
+    /// BPF programs: the kernel tells its types (BTF), and a BPF file system can be mounted.
+    Bpf,
 }
 
 impl Capability {
     /// Every capability, in the order `doctor` lists them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Namespaces,
         Self::Veth,
         Self::Bridge,
@@ -43,6 +47,8 @@ impl Capability {
         Self::Bond,
         Self::Dummy,
         Self::Netem,
+        Self::Cgroup2,
+        Self::Bpf,
     ];
 
     /// Its name in messages.
@@ -58,6 +64,8 @@ impl Capability {
             Self::Wireguard => "kernel WireGuard",
             Self::Nftables => "nftables with NAT",
             Self::DropLog => "drop reports (NFLOG)",
+            Self::Cgroup2 => "cgroup2",
+            Self::Bpf => "BPF programs",
             Self::Netem => "netem",
         }
     }
@@ -71,6 +79,7 @@ impl Capability {
             Self::Dummy => Some("topologies with a dummy device"),
             Self::Netem => Some("steps that impair an interface"),
             Self::Vxlan => Some("clusters: pods on different nodes"),
+            Self::Cgroup2 | Self::Bpf => Some("real agents (--engine agent)"),
             Self::Namespaces | Self::Veth | Self::Bridge | Self::Nftables | Self::DropLog => None,
         }
     }
@@ -92,6 +101,10 @@ impl Capability {
             Self::Wireguard => "modprobe wireguard, or leave the overlay to user space (--overlay userspace)",
             Self::Nftables => "modprobe -a nf_tables nft_chain_nat nft_nat nft_masq nft_ct",
             Self::DropLog => "modprobe -a nft_log nfnetlink_log",
+            Self::Cgroup2 => "run as root on Linux 5.14 or later, in a container with --privileged --cgroupns=host",
+            Self::Bpf => {
+                "run as root on a kernel with CONFIG_DEBUG_INFO_BTF and CONFIG_BPF_SYSCALL, in a container with --privileged"
+            }
             Self::Netem => "modprobe sch_netem",
         }
     }

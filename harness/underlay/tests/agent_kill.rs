@@ -1,10 +1,12 @@
 //! Killed at any moment, a run with agents leaves nothing: no process, no cgroup; mounts and namespaces end with them.
 //!
 //! The agents are a stand-in: this program, which does nothing but start another process and wait. `UNDERLAY_KILLS` says
-//! how many runs are killed (10), `UNDERLAY_SEED` repeats their moments.
+//! how many runs are killed (10), `UNDERLAY_SEED` repeats their moments; with `UNDERLAY_CILIUM_ROOT` the agents of that
+//! directory are used, and etcd from PATH.
 
 mod seeded;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -26,6 +28,8 @@ const ROLE: &str = "UNDERLAY_TEST_STANDS_IN_FOR";
 const SCENARIO: &str = "scenarios/devices/node-ip-overlay.yaml::unset";
 /// Moments of death are within this time: long enough for agents to be there.
 const LIFE: u64 = 900;
+/// The same with real agents, which compile for some ten seconds.
+const REAL_LIFE: u64 = 20_000;
 /// How long the kernel and the keeper may take, however busy the machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(20);
@@ -102,19 +106,22 @@ fn stand_ins(folder: &Path) -> io::Result<PathBuf> {
 
 fn killed(hierarchy: &Path) -> Result<(), Failed> {
     let folder = TempDir::new()?;
-    let etcd = stand_ins(folder.path())?;
+    let stand_ins = stand_ins(folder.path())?;
+    let (cilium, etcd, life) = match std::env::var_os("UNDERLAY_CILIUM_ROOT") {
+        Some(real) => (PathBuf::from(real), None, REAL_LIFE),
+        None => (folder.path().to_owned(), Some(stand_ins), LIFE),
+    };
     let count = std::env::var("UNDERLAY_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(KILLS);
     let seed = seeded::seeds(1)[0];
     let mut random = Random::new(seed);
     let mut with_agents = 0;
     for _ in 0..count {
-        let moment = Duration::from_millis(random.below(LIFE));
+        let moment = Duration::from_millis(random.below(life));
         let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(SCENARIO);
         let mut run = Command::new(env!("CARGO_BIN_EXE_underlay"))
             .args(["test", "--engine", "agent", "--cilium-root"])
-            .arg(folder.path())
-            .arg("--etcd")
-            .arg(&etcd)
+            .arg(&cilium)
+            .args(etcd.iter().flat_map(|etcd| [OsStr::new("--etcd"), etcd.as_os_str()]))
             .arg(scenario)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -126,7 +133,7 @@ fn killed(hierarchy: &Path) -> Result<(), Failed> {
         run.wait()?;
         let began = Instant::now();
         loop {
-            let (groups, processes) = (ours(hierarchy, run.id())?, processes(folder.path())?);
+            let (groups, processes) = (ours(hierarchy, run.id())?, processes(&cilium)?);
             if groups.is_empty() && processes.is_empty() {
                 break;
             }

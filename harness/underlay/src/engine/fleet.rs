@@ -92,6 +92,11 @@ pub trait Fleet: Send + Sync + Sized {
     /// The kernel's answer, or an agent's.
     fn nat(&self) -> impl Future<Output = Result<Vec<(String, Vec<NatEntry>)>, EngineError>> + Send;
 
+    /// Why what is seen of packets can't be trusted: what agents failed to do, and went on.
+    fn doubts(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// What each agent wrote to its log, of agents that have one.
     fn logs(&self) -> Vec<(String, Vec<String>)> {
         Vec::new()

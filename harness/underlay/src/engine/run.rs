@@ -64,7 +64,7 @@ pub async fn run<F: Fleet>(setup: &F::Setup, case: &Case, watch: Watch) -> Resul
         ..seen
     };
     observed.drops = drops(&lab)?;
-    observed.doubts = doubts(&capture);
+    observed.doubts.extend(doubts(&capture));
     observed.doubts.extend(lag.doubt(case.deadline));
     observed.capture = capture.statistics();
     for found in timeline.steps.iter_mut().filter_map(|seen| seen.found.as_mut()) {

@@ -186,6 +186,7 @@ impl<F: Fleet> Up<F> {
         observed.probes = probes.into_iter().map(|(id, _, evidence)| (id, evidence)).collect();
         observed.nat = cluster.fleet.nat().await?;
         observed.logs = cluster.fleet.logs();
+        observed.doubts = cluster.fleet.doubts();
         Ok(observed)
     }
 

@@ -1,9 +1,9 @@
 //! Real agents on a lab.
 
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use lab::Lab;
+use lab::{Capability, Lab};
 use serde_json::Value;
 
 use super::endpoint;
@@ -26,6 +26,10 @@ use crate::observed::{Agent, EngineError};
 const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// What an agent logs where it can't write its iptables rules (Cilium 1.18, pkg/datapath/iptables/iptables.go). It goes on
+/// without, and pods aren't masqueraded then.
+const NOT_RECONCILED: &str = "iptables rules full reconciliation failed";
+
 /// Agents that are real.
 pub struct Real {
     sources: Sources,
@@ -41,6 +45,9 @@ impl Fleet for Real {
 
     async fn start(sources: &Sources, case: &Case, installed: &Installed, lab: &Lab) -> Result<Self, EngineError> {
         let root = sources.root(&case.version)?;
+        for needed in [Capability::Cgroup2, Capability::Bpf] {
+            lab::doctor::try_one(needed).await?;
+        }
         let store = Store::start(&sources.etcd).await?;
         let mut nodes = Vec::new();
         for (node, place) in case.network.cluster_nodes().zip(0..) {
@@ -83,7 +90,7 @@ impl Fleet for Real {
             for pod in wanted {
                 pods.push(endpoint::admit(node, pod).await?);
             }
-            settle::in_place(node, pods.len()).await?;
+            settle::in_place(node, pods.len(), None).await?;
             Ok::<_, EngineError>(pods)
         });
         self.pods = futures::future::try_join_all(admitted).await?;
@@ -110,8 +117,9 @@ impl Fleet for Real {
     }
 
     async fn restart(&mut self, running: &Case, installed: &Installed) -> Result<(), EngineError> {
+        let since = SystemTime::now();
         self.start_agents(running, installed).await?;
-        let waiting = self.running().map(|(node, pods)| settle::in_place(node, pods));
+        let waiting = self.running().map(|(node, pods)| settle::in_place(node, pods, Some(since)));
         futures::future::try_join_all(waiting).await.map(drop)
     }
 
@@ -130,6 +138,12 @@ impl Fleet for Real {
             .iter()
             .map(|(node, _)| async move { Ok((node.name.clone(), readback::nat(node, node.pod_cidr).await?)) });
         futures::future::try_join_all(asked).await
+    }
+
+    fn doubts(&self) -> Vec<String> {
+        let failed = |node: &NodeAgent| node.log.lines().iter().any(|line| line.contains(NOT_RECONCILED));
+        let doubt = |node: &NodeAgent| format!("the agent on {} couldn't write its iptables rules", node.name);
+        self.nodes.iter().filter(|(node, _)| failed(node)).map(|(node, _)| doubt(node)).collect()
     }
 
     fn logs(&self) -> Vec<(String, Vec<String>)> {

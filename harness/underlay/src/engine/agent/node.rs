@@ -28,6 +28,8 @@ pub const LIBRARY: &str = "/run/cilium/lib";
 pub const PODS: &str = "/run/cilium/netns";
 /// Where it finds services.
 pub const SERVICES: &str = "/run/cilium/services.json";
+/// What it compiles for its endpoints, a directory each.
+pub const STATE: &str = "/run/cilium/state";
 /// Its options, a file each.
 const OPTIONS: &str = "/run/cilium/config";
 /// Its API's socket.

@@ -1,12 +1,14 @@
 //! When an agent has done what is to be done: its tables say what is so at once, its programs follow seconds later.
 
-use std::time::{Duration, Instant};
+use std::fs;
+use std::time::{Duration, Instant, SystemTime};
 
 use cilium::inputs::flags;
 use serde_json::Value;
 
 use super::api::ApiError;
-use super::node::NodeAgent;
+use super::node::{self, NodeAgent};
+use super::readback;
 use super::readback::tables::{self, DeviceRow};
 use crate::observed::EngineError;
 
@@ -17,15 +19,20 @@ const BEGINNING: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Waits until the programs of `pods` pods and of the host are in place. The host's, on the node's devices, masquerade:
-/// until then packets of pods may leave as they are.
+/// until then packets of pods may leave as they are. After a restart those of before are there until they are replaced by
+/// what is compiled `since`.
 ///
 /// # Errors
 /// The agent doesn't answer, or they don't get there in time.
-pub async fn in_place(node: &NodeAgent, pods: usize) -> Result<(), EngineError> {
+pub async fn in_place(node: &NodeAgent, pods: usize, since: Option<SystemTime>) -> Result<(), EngineError> {
     let began = Instant::now();
     loop {
         let states = states(node).await?;
-        let waiting = states.iter().find(|state| *state != "ready");
+        let waiting = states.iter().find_map(|(id, state)| match (state.as_str(), since) {
+            ("ready", Some(since)) if !compiled_since(node, *id, since) => Some("as it was before the restart"),
+            ("ready", _) => None,
+            (other, _) => Some(other),
+        });
         if waiting.is_none() && states.len() > pods {
             return Ok(());
         }
@@ -51,10 +58,19 @@ pub async fn after_a_change(node: &NodeAgent, pods: usize) -> Result<(), EngineE
         tokio::time::sleep(PAUSE).await;
     }
     let seen = Instant::now();
-    while seen.elapsed() < BEGINNING && states(node).await?.iter().all(|state| state == "ready") {
+    while seen.elapsed() < BEGINNING && states(node).await?.iter().all(|(_, state)| state == "ready") {
         tokio::time::sleep(PAUSE).await;
     }
-    in_place(node, pods).await
+    loop {
+        in_place(node, pods, None).await?;
+        if readback::compiled_as_decided(node).await? {
+            return Ok(());
+        }
+        if began.elapsed() > PATIENCE {
+            return Err(failed(node, format!("it hasn't compiled for its devices after {} s", PATIENCE.as_secs())));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 /// Whether its table of devices is the kernel's list of links.
@@ -70,15 +86,26 @@ async fn sees_links(node: &NodeAgent) -> Result<bool, EngineError> {
     Ok(known == there)
 }
 
-/// The states of a node's endpoints: the host's and the pods'.
-async fn states(node: &NodeAgent) -> Result<Vec<String>, EngineError> {
+/// Whether what an endpoint's programs are made from was written after `since`.
+fn compiled_since(node: &NodeAgent, id: u64, since: SystemTime) -> bool {
+    let file = node.surroundings.path(format!("{}/{id}/ep_config.h", node::STATE));
+    // It is replaced as a whole; between two it isn't there.
+    let written = fs::metadata(file).and_then(|file| file.modified());
+    written.is_ok_and(|written| written >= since)
+}
+
+/// The ids and states of a node's endpoints: the host's and the pods'.
+async fn states(node: &NodeAgent) -> Result<Vec<(u64, String)>, EngineError> {
     let endpoints = match node.api.get("/v1/endpoint").await {
         Ok(endpoints) => endpoints,
         // While it has none it says so by an error.
         Err(ApiError::Refused { .. }) => return Ok(Vec::new()),
         Err(error) => return Err(failed(node, error.to_string())),
     };
-    let state = |endpoint: &Value| endpoint.pointer("/status/state").and_then(Value::as_str).map(str::to_owned);
+    let state = |endpoint: &Value| {
+        let state = endpoint.pointer("/status/state")?.as_str()?;
+        Some((endpoint.get("id")?.as_u64()?, state.to_owned()))
+    };
     Ok(endpoints.as_array().into_iter().flatten().filter_map(state).collect())
 }
 

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
+use crate::engine::agent::node;
+
 /// The constants.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Compiled(HashMap<String, String>);
@@ -23,6 +25,11 @@ impl Compiled {
     /// pkg/datapath/linux/config/config.go, ENABLE_SKIP_FIB).
     pub fn skip_fib(&self) -> Option<u32> {
         self.0.get("ENABLE_SKIP_FIB").filter(|value| *value != "0")?;
+        self.direct_routing_device()
+    }
+
+    /// The index of the direct routing device, where the program has use for it.
+    pub fn direct_routing_device(&self) -> Option<u32> {
         self.0.get("DIRECT_ROUTING_DEV_IFINDEX")?.parse().ok()
     }
 }
@@ -36,5 +43,5 @@ pub fn of_a_pod(endpoints: &Value) -> Option<String> {
             .is_some_and(|labels| labels.iter().filter_map(Value::as_str).all(|label| !label.starts_with("reserved:")))
     };
     let pod = endpoints.as_array()?.iter().find(is_pod)?;
-    Some(format!("/run/cilium/state/{}/ep_config.h", pod.get("id")?.as_u64()?))
+    Some(format!("{}/{}/ep_config.h", node::STATE, pod.get("id")?.as_u64()?))
 }

@@ -99,6 +99,27 @@ pub async fn decisions(node: &NodeAgent) -> Result<Decisions, EngineError> {
     answers.decisions().map_err(|error| failed(&error))
 }
 
+/// Whether a pod's programs are compiled for the direct routing device that the agent has by now. True where there is
+/// nothing to compare.
+///
+/// # Errors
+/// The agent doesn't answer.
+pub async fn compiled_as_decided(node: &NodeAgent) -> Result<bool, EngineError> {
+    let failed = |error: &(dyn std::error::Error + 'static)| {
+        EngineError::failed(&format!("ask the agent on {} for its direct routing device", node.name), error)
+    };
+    let pods = node.api.get("/v1/endpoint").await.map_err(|error| failed(&error))?;
+    let file = compiled::of_a_pod(&pods).map(|file| node.surroundings.path(Path::new(&file)));
+    // It is replaced as a whole; between two it isn't there.
+    let Some(header) = file.and_then(|file| std::fs::read_to_string(file).ok()) else { return Ok(pods.is_null()) };
+    let status = node.api.get("/v1/healthz").await.map_err(|error| failed(&error))?;
+    let device = text(&status, "/kube-proxy-replacement/directRoutingDevice").unwrap_or_default();
+    let links = node.namespace.netlink()?.links()?;
+    let decided = links.iter().find(|link| link.name == device).map(|link| link.index);
+    let compiled = compiled::Compiled::read(&header).direct_routing_device();
+    Ok(compiled.is_none() || decided.is_none() || compiled == decided)
+}
+
 /// Asks for the node's NAT table: the entries of its pods.
 ///
 /// # Errors

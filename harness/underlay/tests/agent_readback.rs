@@ -1,0 +1,92 @@
+//! What a real agent says, read: recorded answers in, decisions out.
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use cilium::decisions::{HostRouting, Masquerade, Routing};
+use serde_json::Value;
+use underlay::engine::agent::readback::{Answers, nat};
+
+fn recorded(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/agent/1.18.2").join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn json(name: &str) -> Value {
+    serde_json::from_str(&recorded(name)).expect("the recording is JSON")
+}
+
+fn answers() -> Answers {
+    Answers {
+        status: json("status.json"),
+        nodes: json("nodes.json"),
+        devices: recorded("devices.txt"),
+        addresses: recorded("node-addresses.txt"),
+        mtu: recorded("mtu.txt"),
+        ipcache: recorded("ipcache.json"),
+        endpoints: recorded("endpoints.json"),
+        ..Answers::default()
+    }
+}
+
+#[test]
+fn a_recorded_agents_decisions() {
+    let made = answers().decisions().expect("all is there");
+    let devices: Vec<_> = made.devices.iter().map(|device| (device.name.as_str(), device.masquerade_source)).collect();
+    let (nic, overlay) = (Ipv4Addr::new(10, 0, 0, 239), Ipv4Addr::new(100, 64, 0, 1));
+    assert_eq!(devices, [("enp0s6", Some(nic)), ("tailscale0", Some(overlay))]);
+    assert!(made.devices[1].layer3 && !made.devices[0].layer3, "a TUN has no hardware address");
+    assert_eq!(made.devices[0].nodeport_addresses, [nic]);
+    let lo = made.not_selected.iter().find(|device| device.name == "lo").expect("lo is left out");
+    assert_eq!(lo.reason, "excluded flag set (mask=0x808, flags=0x10049)");
+    assert_eq!((made.node_ip, made.direct_routing_device.as_deref()), (overlay, Some("tailscale0")));
+    assert_eq!((made.device_mtu, made.pod_mtu), (1280, 1230));
+    assert_eq!((made.host_routing, made.routing), (HostRouting::Bpf, Routing::Vxlan));
+    assert_eq!((made.masquerade, made.snat_exclusion.to_string().as_str()), (Masquerade::Bpf, "10.244.0.0/24"));
+    assert_eq!(made.host_addresses, [nic, Ipv4Addr::new(10, 244, 0, 86), overlay]);
+    let tunnels: Vec<_> = made.tunnels.iter().map(|tunnel| (tunnel.peer.as_str(), tunnel.endpoint)).collect();
+    assert_eq!(tunnels, [("worker", Some(Ipv4Addr::new(100, 64, 0, 2)))]);
+}
+
+#[test]
+fn skip_fib_is_read_from_a_pods_constants_and_not_guessed() {
+    let made = |compiled: Option<&str>| {
+        let answers = Answers { compiled: compiled.map(str::to_owned), ..answers() };
+        answers.decisions().expect("all is there")
+    };
+    let on = made(Some("#define LXC_ID 7\n#define ENABLE_SKIP_FIB 1\n#define DIRECT_ROUTING_DEV_IFINDEX 2\n"));
+    assert_eq!(on.skip_fib.as_deref(), Some("enp0s6"));
+    let off = made(Some("#define DIRECT_ROUTING_DEV_IFINDEX 3 \n"));
+    assert_eq!((off.skip_fib, off.unread.len()), (None, 0));
+    let unknown = made(None);
+    assert!(unknown.unread.contains_key("skip-fib"), "without a pod nobody knows");
+    let nowhere = Answers {
+        compiled: Some("#define ENABLE_SKIP_FIB 1\n#define DIRECT_ROUTING_DEV_IFINDEX 99\n".to_owned()),
+        ..answers()
+    };
+    assert!(nowhere.decisions().is_err(), "no device has that index");
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let without = |spoil: fn(&mut Answers)| {
+        let mut answers = answers();
+        spoil(&mut answers);
+        answers.decisions().expect_err("something is missing").to_string()
+    };
+    assert!(without(|answers| answers.status["routing"] = Value::Null).contains("routing"));
+    assert!(without(|answers| answers.nodes["self"] = "nobody".into()).contains("nobody is not in it"));
+    assert!(without(|answers| answers.mtu.clear()).contains("MTU"));
+    assert!(without(|answers| answers.devices = "{\"Index\": \"x\"}".to_owned()).contains("table of devices"));
+}
+
+#[test]
+fn the_nat_table_holds_what_pods_began() {
+    let pods = "10.244.0.0/24".parse().expect("a range");
+    let lines: Vec<_> = nat::entries(&recorded("nat.txt"), pods).iter().map(ToString::to_string).collect();
+    assert_eq!(lines.len(), 8, "{lines:#?}");
+    assert!(lines.contains(&"ICMP OUT 10.244.0.126:18206 -> 100.64.0.2:0 XLATE_SRC 100.64.0.1:18206".to_owned()));
+    assert!(lines.contains(&"TCP IN 8.8.8.8:80 -> 10.0.0.239:47558 XLATE_DST 10.244.0.126:47558".to_owned()));
+    let odd = "SCTP OUT x\nICMP OUT 1.2.3.4:5 ->\n\nTCP IN [::1]:5 -> [::1]:6 XLATE_DST [::1]:5\nnonsense";
+    assert!(nat::entries(odd, pods).is_empty(), "lines of another form are left out");
+}
