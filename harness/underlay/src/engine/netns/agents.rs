@@ -13,10 +13,24 @@ use crate::engine::inputs;
 ///
 /// Twice: what a peer's agent decides for its own address is what the others build tunnels to.
 pub fn decide(case: &Case, config: &AgentConfig, nodes: &[NodeInputs]) -> Vec<(String, Result<Decisions, FatalError>)> {
+    decide_knowing(case, config, nodes, &[])
+}
+
+/// The same in a cluster that ran before: a node whose agent dies now has its CiliumNode still, with the address in
+/// `known`, and the others go on building tunnels to it.
+pub fn decide_knowing(
+    case: &Case,
+    config: &AgentConfig,
+    nodes: &[NodeInputs],
+    known: &[(String, Ipv4Addr)],
+) -> Vec<(String, Result<Decisions, FatalError>)> {
     let decide = |inputs: &NodeInputs| case.model.decide(&case.version, config, inputs);
     let node_ips: Vec<(String, Ipv4Addr)> = nodes
         .iter()
-        .filter_map(|node| decide(node).ok().map(|decisions| (node.name.clone(), decisions.node_ip)))
+        .filter_map(|node| match decide(node) {
+            Ok(decisions) => Some((node.name.clone(), decisions.node_ip)),
+            Err(_) => known.iter().find(|(name, _)| *name == node.name).cloned(),
+        })
         .collect();
     nodes
         .iter()

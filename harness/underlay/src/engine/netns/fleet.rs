@@ -127,7 +127,8 @@ impl Fleet for Modelled {
     async fn restart(&mut self, running: &Case, installed: &Installed) -> Result<(), EngineError> {
         (self.rules, self.config) = (Rules::of(&running.version), installed.config.clone());
         let seen = self.look(running)?;
-        let decided = agents::decide(running, &self.config, &seen);
+        let known: Vec<_> = self.nodes.iter().map(|node| (node.inputs.name.clone(), node.decisions.node_ip)).collect();
+        let decided = agents::decide_knowing(running, &self.config, &seen, &known);
         for ((node, inputs), (_, agent)) in self.nodes.iter_mut().zip(seen).zip(&decided) {
             if let Ok(decisions) = agent {
                 (node.inputs, node.decisions) = (inputs, decisions.clone());
