@@ -36,8 +36,8 @@ impl Model {
         }
     }
 
-    /// What an agent that runs makes of a change on its node. `before` is what it saw and decided last. The guide has no
-    /// rule for that: by its rules the agent decides as at its start, and where it would die nothing changes.
+    /// What an agent that runs makes of a change on its node. `before` is what it saw and decided last. The guide has
+    /// no rule for that: by its rules the agent decides as at its start, and where it would die nothing changes.
     pub fn decide_again(
         self,
         version: &Version,

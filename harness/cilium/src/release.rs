@@ -1,10 +1,11 @@
 //! What `helm upgrade` makes of the values of before.
 //!
 //! Helm keeps two things with a release: the values the user gave, and the chart with its defaults. `--reuse-values`
-//! puts the values in effect in place of the chart's defaults and lays the new ones over the user's. So a null that is
-//! to take a value away takes it from the user's values only, and the same value comes back as the chart's default: `helm
-//! upgrade --reuse-values --set devices=null` changes nothing, and the same once more takes `devices` away (helm 3.18,
-//! pkg/action/upgrade.go, `reuseValues`; pkg/chartutil/coalesce.go, `CoalesceTables`; seen with helm 3.18.6).
+//! puts the values in effect in place of the chart's defaults and lays the new ones over the user's. So a null that
+//! is to take a value away takes it from the user's values only, and the same value comes back as the chart's
+//! default: `helm upgrade --reuse-values --set devices=null` changes nothing, and the same once more takes `devices`
+//! away (helm 3.18, pkg/action/upgrade.go, `reuseValues`; pkg/chartutil/coalesce.go, `CoalesceTables`; seen with helm
+//! 3.18.6).
 
 use serde_json::{Map, Value};
 
@@ -57,8 +58,8 @@ impl Release {
     }
 }
 
-/// Lays `upper` over `lower`: a null in `upper` takes the key away from both where both have it, and stays a null where
-/// only `upper` has it.
+/// Lays `upper` over `lower`: a null in `upper` takes the key away from both where both have it, and stays a null
+/// where only `upper` has it.
 fn over(mut upper: Map<String, Value>, lower: &Map<String, Value>) -> Map<String, Value> {
     for (key, below) in lower {
         match (upper.get_mut(key), below) {

@@ -127,8 +127,8 @@ impl Lab {
         self.vcns.iter().find(|vcn| vcn.config.name == name)
     }
 
-    /// Makes a node's interface again that was deleted, as the topology has it, and waits until it carries packets. Does
-    /// nothing for names the topology doesn't have.
+    /// Makes a node's interface again that was deleted, as the topology has it, and waits until it carries packets.
+    /// Does nothing for names the topology doesn't have.
     ///
     /// # Errors
     /// The kernel's answer.
@@ -147,8 +147,8 @@ impl Lab {
         Ok(())
     }
 
-    /// Has a VCN's gateway drop what matches any of these, each by its name, in place of what it dropped so before. What
-    /// one machine of the network sends another is looked at too.
+    /// Has a VCN's gateway drop what matches any of these, each by its name, in place of what it dropped so before.
+    /// What one machine of the network sends another is looked at too.
     ///
     /// # Errors
     /// The kernel's answer.

@@ -1,7 +1,7 @@
 //! Steps taken one after the other on whatever engine runs the cluster, and what was to be seen meanwhile.
 //!
-//! An engine gives a [`Stage`]; this module keeps time, looks where a step asks for it, waits, and runs streams beside
-//! the steps they are about.
+//! An engine gives a [`Stage`]; this module keeps time, looks where a step asks for it, waits, and runs streams
+//! beside the steps they are about.
 
 mod stream;
 
@@ -25,8 +25,8 @@ const POLL: Duration = Duration::from_millis(20);
 
 /// A cluster that runs, as steps see it.
 pub trait Stage: Send {
-    /// Takes a step that changes something. What comes back is a remark for the report: that Helm refuses the values, for
-    /// one.
+    /// Takes a step that changes something. What comes back is a remark for the report: that Helm refuses the values,
+    /// for one.
     ///
     /// # Errors
     /// What kept it from being taken; that ends the case.

@@ -16,7 +16,8 @@ fn root() -> PathBuf {
 /// The cases of a scenario on the guide's network, of which `rest` is what follows the probe.
 fn cases(rest: &str) -> Vec<Case> {
     let text = format!(
-        "topology: ../topologies/split-vcn.yaml\ncilium: 1.18.2\nprobes: {{ping: {{icmp: worker/pod, from: master/pod}}}}\n{rest}"
+        "topology: ../topologies/split-vcn.yaml\ncilium: 1.18.2\n\
+         probes: {{ping: {{icmp: worker/pod, from: master/pod}}}}\n{rest}"
     );
     let file = root().join("scenarios/test.yaml").display().to_string();
     let source = Source::from_bytes(file, text).expect("text");

@@ -1,5 +1,5 @@
-//! Steps taken one after the other, on a stage without a network: order, waiting in vain, streams, and what reports make
-//! of them. What steps do to a real cluster is in the shipped scenarios.
+//! Steps taken one after the other, on a stage without a network: order, waiting in vain, streams, and what reports
+//! make of them. What steps do to a real cluster is in the shipped scenarios.
 
 mod support;
 

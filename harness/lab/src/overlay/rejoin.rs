@@ -10,10 +10,10 @@ use super::{Device, Overlay, Path, add_interface, any, random, shared_addresses,
 use crate::error::{Error, Result};
 
 impl Overlay {
-    /// Starts one node's part again after [`Overlay::leave`]: its interface and the routes through it come back, with the
-    /// keys and the UDP port of before, so that its gateway translates as before and its peers know where it is. It calls
-    /// them at once and doesn't wait for an answer. Does nothing for a name that isn't a member's, or one that didn't
-    /// leave.
+    /// Starts one node's part again after [`Overlay::leave`]: its interface and the routes through it come back, with
+    /// the keys and the UDP port of before, so that its gateway translates as before and its peers know where it is.
+    /// It calls them at once and doesn't wait for an answer. Does nothing for a name that isn't a member's, or one
+    /// that didn't leave.
     ///
     /// # Errors
     /// The kernel's answer.
@@ -38,9 +38,9 @@ impl Overlay {
         Ok(())
     }
 
-    /// One node's endpoint changes, as when it gets another address or its gateway another mapping: it has the next UDP
-    /// port from now on. Its interface and its sessions stay. It asks how it looks from outside, the coordinator tells
-    /// its peers, and both sides send, as tailscaled does it; nothing is waited for.
+    /// One node's endpoint changes, as when it gets another address or its gateway another mapping: it has the next
+    /// UDP port from now on. Its interface and its sessions stay. It asks how it looks from outside, the coordinator
+    /// tells its peers, and both sides send, as tailscaled does it; nothing is waited for.
     ///
     /// Only where it is reached directly does that change anything: of a relayed pair the relay learns it by itself.
     ///
@@ -102,7 +102,8 @@ impl Overlay {
         Ok(())
     }
 
-    /// Whether two nodes have a session with each other, each by its own account; not for names that aren't two members'.
+    /// Whether two nodes have a session with each other, each by its own account; not for names that aren't two
+    /// members'.
     ///
     /// # Errors
     /// The kernel's answer, where it does the encryption.

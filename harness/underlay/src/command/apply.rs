@@ -26,7 +26,7 @@ use crate::verdict::Verdict;
 const EXAMPLES: &str = "\
 Examples:
   underlay apply 'link-down: worker/enp0s6'
-  underlay apply '{upgrade: {values: {devices: null}}}'
+  underlay apply '{upgrade: {values: {devices: enp0s6}, reuse-values: true}}'
   underlay apply 'restart: agents'
   underlay apply --file steps.yaml               one step, or a list of them
   echo 'overlay-down: worker' | underlay apply -";

@@ -65,8 +65,8 @@ impl Story {
         Ok(installed)
     }
 
-    /// `helm install`, with the values file of the first installation, which is still there, and what is given beside it.
-    /// Helm's refusal comes back, and then nothing has changed.
+    /// `helm install`, with the values file of the first installation, which is still there, and what is given beside
+    /// it. Helm's refusal comes back, and then nothing has changed.
     pub fn install(&mut self, chart: &Chart) -> Option<String> {
         let mut values = Values::from(self.original.values.clone());
         values.merge(&Values::from(chart.values.clone()));
@@ -75,8 +75,8 @@ impl Story {
         self.release(&whole, |_, given| Release::install(given))
     }
 
-    /// `helm install` or `helm upgrade`: `next` makes the new release of the old one and the values given. Helm's refusal
-    /// comes back, and then nothing has changed.
+    /// `helm install` or `helm upgrade`: `next` makes the new release of the old one and the values given. Helm's
+    /// refusal comes back, and then nothing has changed.
     pub fn release(&mut self, chart: &Chart, next: impl FnOnce(&Release, Values) -> Release) -> Option<String> {
         let mut given = Values::from(chart.values.clone());
         let mut case = self.current.clone();

@@ -126,7 +126,8 @@ fn claims(cases: &[Case]) -> String {
 fn timeline(case: &Case) -> String {
     let open = if matches!(case.verdict, Verdict::Pass | Verdict::Skip) { "" } else { " open" };
     let mut out = format!(
-        "<details{open}><summary>time line of {}</summary>\n\n| when | took | step | what changed, what was found |\n|---|---|---|---|\n",
+        "<details{open}><summary>time line of {}</summary>\n\n\
+         | when | took | step | what changed, what was found |\n|---|---|---|---|\n",
         plain(&case.id())
     );
     for step in &case.steps {

@@ -28,8 +28,8 @@ pub struct Step {
 pub enum Action {
     /// `helm install` of a cluster without Cilium: the agents start.
     Install(Chart),
-    /// `helm uninstall`: the agents end. What they put into the kernel stays, as with any agent that ends, and the pods
-    /// go on with it.
+    /// `helm uninstall`: the agents end. What they put into the kernel stays, as with any agent that ends, and the
+    /// pods go on with it.
     Uninstall,
     /// `helm upgrade`: the ConfigMap changes. Agents go on with the old one until they are restarted, since the chart
     /// doesn't roll them by itself (`rollOutCiliumPods: false`); a new version does restart them.
@@ -79,7 +79,8 @@ pub enum Action {
     RouteAdd(Route),
     /// A node loses a route.
     RouteRemove(Route),
-    /// A node's tailscaled is killed: its overlay interface and the routes through it are gone, its peers aren't told.
+    /// A node's tailscaled is killed: its overlay interface and the routes through it are gone, its peers aren't
+    /// told.
     OverlayDown {
         /// The node.
         node: String,
@@ -89,8 +90,8 @@ pub enum Action {
         /// The node.
         node: String,
     },
-    /// A node's endpoint changes, as when its address or its gateway's mapping does: its tailscaled has another UDP port,
-    /// its interface stays, and its peers are told by the coordinator.
+    /// A node's endpoint changes, as when its address or its gateway's mapping does: its tailscaled has another UDP
+    /// port, its interface stays, and its peers are told by the coordinator.
     OverlayRoam {
         /// The node.
         node: String,

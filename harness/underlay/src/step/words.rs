@@ -169,8 +169,8 @@ fn map<const N: usize>(entries: [(&str, Option<Value>); N]) -> Value {
 }
 
 impl Step {
-    /// The step as a scenario's file has it: a map with one key, read again by [`crate::scenario::steps`]. None for what
-    /// is expected in the step itself, which only its file can tell.
+    /// The step as a scenario's file has it: a map with one key, read again by [`crate::scenario::steps`]. None for
+    /// what is expected in the step itself, which only its file can tell.
     pub fn to_value(&self) -> Option<Value> {
         let (key, value) = match &self.action {
             Action::Install(chart) => ("install", chart.to_value(Keep::AsHelm)),

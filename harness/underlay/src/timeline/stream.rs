@@ -31,8 +31,8 @@ pub struct StreamSeen {
     pub sent: u64,
     /// How many were not answered.
     pub lost: u64,
-    /// The longest time without an answer: from the sending of the last one answered to that of the next one. Zero where
-    /// none was lost.
+    /// The longest time without an answer: from the sending of the last one answered to that of the next one. Zero
+    /// where none was lost.
     pub gap: Duration,
     /// From the first sending to the last one.
     pub lasted: Duration,

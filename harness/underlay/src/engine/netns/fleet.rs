@@ -116,7 +116,7 @@ impl Fleet for Modelled {
         for ((node, inputs), decisions) in self.nodes.iter_mut().zip(seen).zip(decided) {
             let Some((_, agent)) = self.agents.iter_mut().find(|(name, _)| *name == inputs.name) else { continue };
             if let Agent::Running(known) = agent {
-                *known = Box::new(decisions.clone());
+                **known = decisions.clone();
                 (node.inputs, node.decisions) = (inputs, decisions);
             }
         }
@@ -151,8 +151,8 @@ impl Fleet for Modelled {
 
 impl Node {
     /// Its NAT table, as Cilium would have it. Cilium translates at the device's egress, once the neighbour is known;
-    /// netfilter before that. So what waited for a neighbour in vain is in netfilter's table and not in Cilium's; and what
-    /// iptables translates is in netfilter's alone (both measured, 1.18.2).
+    /// netfilter before that. So what waited for a neighbour in vain is in netfilter's table and not in Cilium's; and
+    /// what iptables translates is in netfilter's alone (both measured, 1.18.2).
     fn nat(&self) -> lab::Result<Vec<NatEntry>> {
         if self.decisions.masquerade != Masquerade::Bpf {
             return Ok(Vec::new());

@@ -15,8 +15,8 @@ use crate::scenario::terse::{Full, OneOrMany};
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", expecting = "a step: a map with one key, such as {overlay-down: worker}")]
 pub enum StepFile {
-    /// `helm install`. Where it is the first step about Cilium, there is none until then: what stands before it happens
-    /// to a network without agents and pods. After an `uninstall` it installs again.
+    /// `helm install`. Where it is the first step about Cilium, there is none until then: what stands before it
+    /// happens to a network without agents and pods. After an `uninstall` it installs again.
     Install(InstallFile),
     /// `helm uninstall`: write `cilium`. The agents end; what they put into the kernel stays, and pods go on with it.
     Uninstall(Spanned<String>),
@@ -48,8 +48,8 @@ pub enum StepFile {
     OverlayDown(Spanned<String>),
     /// The node's tailscaled is started again: its interface is back, and it calls its peers.
     OverlayUp(Spanned<String>),
-    /// The node's endpoint changes, as when it gets another address or mapping: its tailscaled has another UDP port, its
-    /// interface stays, its peers are told by the coordinator.
+    /// The node's endpoint changes, as when it gets another address or mapping: its tailscaled has another UDP port,
+    /// its interface stays, its peers are told by the coordinator.
     OverlayRoam(Spanned<String>),
     /// A VCN's gateway begins to drop what passes it.
     Block(BlockFile),
@@ -101,8 +101,8 @@ pub struct UpgradeFile {
     /// More arguments of `helm --set`.
     #[serde(default)]
     pub set: Vec<String>,
-    /// `--reuse-values`: values of before stay, new ones are laid over them. A `null` takes nothing away the first time,
-    /// since Helm makes the values of before the chart's defaults.
+    /// `--reuse-values`: values of before stay, new ones are laid over them. A `null` takes nothing away the first
+    /// time, since Helm makes the values of before the chart's defaults.
     #[serde(default)]
     pub reuse_values: Option<Spanned<bool>>,
     /// `--reset-values`: the values of before are lost.
