@@ -1,10 +1,10 @@
 //! Finding the first bad one of an ordered list, of which the first is good and the last is bad. Pure: who calls it does
 //! the trying.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What trying one came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mark {
     /// As it should be.
@@ -25,8 +25,11 @@ impl std::fmt::Display for Mark {
     }
 }
 
-/// How many runs a step takes, and how many of them settle it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+/// The most runs of a step.
+pub const MAX_RUNS: usize = 100;
+
+/// How many runs a step takes, and how many of them settle it. In a text `2-of-5`, or `5` for more than half of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Votes {
     /// Runs of a step.
     pub runs: usize,
@@ -35,10 +38,11 @@ pub struct Votes {
 }
 
 impl Votes {
-    /// `None` where `confirm` is 0, or more than there are runs. Left out, `confirm` is more than half of them.
+    /// `None` where `confirm` is 0, or more than there are runs, or those more than [`MAX_RUNS`]. Left out, `confirm` is
+    /// more than half of them.
     pub fn new(runs: usize, confirm: Option<usize>) -> Option<Self> {
         let confirm = confirm.unwrap_or(runs / 2 + 1);
-        (1..=runs).contains(&confirm).then_some(Self { runs, confirm })
+        ((1..=runs).contains(&confirm) && runs <= MAX_RUNS).then_some(Self { runs, confirm })
     }
 
     /// What runs come to together: bad with enough bad ones, good if even the unclear ones could not make it bad.
@@ -51,6 +55,22 @@ impl Votes {
         } else {
             Mark::Unclear
         }
+    }
+}
+
+impl std::str::FromStr for Votes {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let read = match text.split_once("-of-") {
+            Some((confirm, runs)) => runs.parse().ok().zip(confirm.parse().ok().map(Some)),
+            None => text.parse().ok().map(|runs| (runs, None)),
+        };
+        read.and_then(|(runs, confirm)| Self::new(runs, confirm)).ok_or_else(|| {
+            format!(
+                "write how many bad runs of how many make a step bad, 2-of-5, from 1-of-1 to {MAX_RUNS}-of-{MAX_RUNS}"
+            )
+        })
     }
 }
 

@@ -77,6 +77,11 @@ fn votes() {
         let votes = Votes::new(runs, confirm).expect("they can be counted");
         assert_eq!(votes.count(marks), expected, "{votes:?}: {marks:?}");
     }
+    let read = |text: &str| text.parse::<Votes>().ok();
+    assert_eq!((read("2-of-5"), read("5")), (Votes::new(5, Some(2)), Votes::new(5, Some(3))));
+    for text in ["", "0", "-of-", "3-of-2", "1-of-101", "2 of 5"] {
+        assert_eq!(read(text), None, "{text:?}");
+    }
     for (runs, confirm) in [(0, None), (3, Some(0)), (3, Some(4))] {
         assert_eq!(Votes::new(runs, confirm), None, "{confirm:?} of {runs}");
     }
@@ -100,7 +105,7 @@ fn misuse_is_told_and_nothing_is_built() {
         (&["--good", "1.18.2", "--bad", "1.19", "--subject", "own-nick", "--expect", "works", case], "own-nic"),
         (&["--good", "1.18.2", "--bad", "1.19", "--subject", "own-nic", "--expect", "work", case], "`works`"),
         (&["--good", "1.18.2", "--bad", "1.19", "--expect", "works", case], "--subject"),
-        (&["--good", "1.18.2", "--bad", "1.19", "--runs", "3", "--confirm", "4", case], "can't confirm"),
+        (&["--good", "1.18.2", "--bad", "1.19", "--runs", "4-of-3", case], "2-of-5"),
         (&["--good", "1.18.2", "--bad", "1.19", "scenarios/devices/cilium-1.19.yaml::1.19/unset"], "names Cilium 1.19"),
         (&["--values", "no-such-file.yaml", "other.yaml", "--", case], "no-such-file.yaml"),
     ] {

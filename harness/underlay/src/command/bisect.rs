@@ -1,21 +1,24 @@
 //! `underlay bisect`: the first version, or values file, with which a case is bad.
 
+mod candidates;
+mod state;
+
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use cilium::{Rules, Version, version};
+use cilium::Version;
 use serde::Serialize;
-use serde_json::Value;
 
+use self::candidates::Candidate;
+use self::state::{Saved, State};
 use super::bench::Bench;
 use super::compare::text;
 use super::{Stop, place, select};
 use crate::bisect::{Mark, Search, Votes};
-use crate::case::{Case, Check, Expected, ExpectedOutcome, ExpectedProbe, NodeFact, Subject};
-use crate::compare::side::{Files, Side, is_same};
-use crate::compare::{Comparison, Label, compare};
+use crate::case::Case;
+use crate::compare::{Comparison, compare};
 use crate::exit;
 use crate::report::human::{shown, wrap};
 use crate::report::paint::{Color, Paint};
@@ -27,7 +30,7 @@ use crate::verdict::Verdict;
 const EXAMPLES: &str = "\
 Good is a case that passes, or with --subject and --expect one in which that holds. The model knows Cilium's minor
 versions and hardly any patch release, so those are what is searched; 1.17.0 differs from later ones and is tried by
-itself. A step takes less than a second, so there is nothing to resume: run it again.
+itself. With --state each step is kept, and --resume goes on where a search was interrupted.
 
 Examples:
   underlay bisect --good 1.16.4 --bad 1.18.2 scenarios/overlay/pod-mtu.yaml::enp0s6
@@ -36,6 +39,8 @@ Examples:
   underlay bisect --good 1.18.2 --bad 1.19 --subject own-nic --expect fails \\
     scenarios/devices/node-ip-overlay.yaml::tailscale0
   underlay bisect scenarios/mine.yaml::default --values 1.yaml 2.yaml 3.yaml
+  underlay bisect … --runs 2-of-5 --state search.json     against flakiness, and interruptions
+  underlay bisect … --runs 2-of-5 --state search.json --resume
 
 Exit codes:
   0  the first bad one is found
@@ -74,26 +79,21 @@ pub(super) struct Args {
     #[arg(long, value_name = "WHAT", requires = "subject")]
     expect: Option<String>,
 
-    /// How often each step is run.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    runs: usize,
+    /// How often each step is run, and how many bad runs make it bad: 2-of-5. With N alone, more than half.
+    #[arg(long, value_name = "K-of-N", default_value = "1")]
+    runs: Votes,
 
-    /// How many bad runs make a step bad [default: more than half].
-    #[arg(long, value_name = "K")]
-    confirm: Option<usize>,
+    /// Keep each step in this file.
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+
+    /// Go on with the search that is in the state file.
+    #[arg(long, requires = "state")]
+    resume: bool,
 
     /// How to write what was found.
     #[arg(long, value_enum, default_value_t)]
     format: super::test::Format,
-}
-
-/// The most runs of a step.
-const MAX_RUNS: usize = 100;
-
-/// Something to try.
-struct Candidate {
-    label: Label,
-    case: Arc<Case>,
 }
 
 /// What trying a candidate came to.
@@ -105,6 +105,13 @@ struct Step {
     milliseconds: u64,
     #[serde(skip)]
     results: Vec<schema::Case>,
+}
+
+impl Step {
+    fn of(candidate: &Candidate, votes: Votes, saved: Saved) -> Self {
+        let Saved { runs, milliseconds, results } = saved;
+        Self { candidate: candidate.label.short.clone(), mark: votes.count(&runs), runs, milliseconds, results }
+    }
 }
 
 /// What `--format json` writes.
@@ -124,12 +131,7 @@ struct Found<'a> {
 }
 
 pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
-    let votes = Votes::new(args.runs, args.confirm).filter(|votes| votes.runs <= MAX_RUNS).ok_or_else(|| {
-        Stop::usage(
-            format!("{} of {} runs can't confirm a step", args.confirm.unwrap_or(1), args.runs),
-            format!("--runs from 1 to {MAX_RUNS}, and --confirm from 1 to that"),
-        )
-    })?;
+    let votes = args.runs;
     let overrides = Overrides { version: args.good.clone(), ..Overrides::default() };
     let case = one(select::cases(std::slice::from_ref(&args.case), &[], &overrides)?)?;
     let judged_by = match (&args.subject, &args.expect) {
@@ -137,7 +139,7 @@ pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
         (Some(subject), None) => format!("what the scenario expects of `{subject}`"),
         (None, _) => "the case's verdict".to_owned(),
     };
-    let candidates = candidates(args, &case)?;
+    let candidates = candidates::candidates(args, &case)?;
     let mut search = Search::new(candidates.len()).ok_or_else(|| Stop::usage("nothing lies between", "name two"))?;
 
     let paint = color.for_stream(&io::stdout());
@@ -146,6 +148,8 @@ pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
     if human {
         head(&case, &judged_by, &names, votes, paint)?;
     }
+    let state = args.state.as_deref().map(|file| State::open(file, args.resume, &candidates, &judged_by, votes));
+    let mut state = state.transpose()?;
     let bench = Bench::enter()?;
     let mut steps: Vec<Step> = Vec::new();
     // The ends first: a search between ends that are not what they are said to be finds anything.
@@ -153,9 +157,23 @@ pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
     let mut next = Some(first);
     let mut tried = Vec::new();
     while let Some(index) = next {
-        let step = match try_one(&bench, &candidates[index], votes)? {
-            Tried::Step(step) => step,
-            Tried::Ended(code) => return Ok(code),
+        let candidate = &candidates[index];
+        let known = state.as_ref().and_then(|state| state.step(index));
+        let step = match known {
+            Some(saved) => Step::of(candidate, votes, saved.clone()),
+            None => match try_one(&bench, candidate, votes)? {
+                Tried::Step(saved) => {
+                    state.as_mut().map_or(Ok(()), |state| state.keep(index, &saved))?;
+                    Step::of(candidate, votes, saved)
+                }
+                Tried::Ended(code) => {
+                    if let Some(file) = &args.state {
+                        let file = file.display();
+                        writeln!(io::stderr(), "the steps so far are in {file}: --resume goes on with them")?;
+                    }
+                    return Ok(code);
+                }
+            },
         };
         if human {
             tell(steps.len() + 1, &step, paint)?;
@@ -221,64 +239,6 @@ pub(super) fn one(cases: Vec<Arc<Case>>) -> Result<Arc<Case>, Stop> {
     }
 }
 
-/// What is searched, in order, each judged as asked.
-fn candidates(args: &Args, case: &Case) -> Result<Vec<Candidate>, Stop> {
-    let written = Files::default().written(case).map_err(|wrong| Stop::Files(vec![wrong]))?;
-    let sides: Vec<Side> = match (&args.good, &args.bad) {
-        (Some(good), Some(bad)) => versions(good, bad)?.into_iter().map(Side::Version).collect(),
-        _ => {
-            let read = |file: &PathBuf| Side::values(file).map_err(|wrong| Stop::Files(vec![wrong]));
-            args.values.iter().map(read).collect::<Result<_, _>>()?
-        }
-    };
-    let judged = judged(args, case)?;
-    let put = |side: &Side| Candidate { label: side.label(), case: Arc::new(side.put(&judged, &written)) };
-    let candidates: Vec<_> = sides.iter().map(put).collect();
-    if candidates.windows(2).all(|pair| is_same(&pair[0].case, &pair[1].case)) {
-        let why = sides.iter().find_map(|side| side.kept_out(&written));
-        let why = why.unwrap_or_else(|| "all of them say the same".to_owned());
-        return Err(Stop::usage(
-            format!("{}: nothing changes from one to the next: {why}", case.id()),
-            "bisect a variant that leaves it to the scenario",
-        ));
-    }
-    Ok(candidates)
-}
-
-/// Versions from `good` to `bad` that differ for the model: the minor versions between, and within a minor version the
-/// first patch release where the model knows it to differ from later ones.
-fn versions(good: &Version, bad: &Version) -> Result<Vec<Version>, Stop> {
-    if good >= bad {
-        return Err(Stop::usage(
-            format!("the good version, {good}, is not older than the bad one, {bad}"),
-            "to find where something was mended, swap them and ask for what was wrong: --subject NAME --expect fails",
-        ));
-    }
-    let (low, high) = (good.minor(), bad.minor());
-    if low == high && Rules::of(good) == Rules::of(bad) {
-        return Err(Stop::usage(
-            format!("the model knows no difference between {good} and {bad}: it knows hardly any patch release"),
-            "name versions of different minor lines",
-        ));
-    }
-    let known = |text: String| Version::parse(&text).expect("the model knows its own versions");
-    let differ = |a: &Version, b: &Version| Rules::of(a) != Rules::of(b);
-    let mut all = vec![good.clone()];
-    for minor in version::KNOWN.into_iter().filter(|minor| low < high && (low..=high).contains(minor)) {
-        let (first, line) = (known(format!("{minor}.0")), known(minor.to_string()));
-        if minor == low {
-            all.extend(differ(good, &line).then_some(line));
-        } else if minor == high {
-            all.extend(differ(&first, bad).then_some(first));
-        } else {
-            all.extend(differ(&first, &line).then_some(first));
-            all.push(line);
-        }
-    }
-    all.push(bad.clone());
-    Ok(all)
-}
-
 /// How exactly the result is known.
 fn patches(good: &Case, bad: &Case) -> String {
     format!(
@@ -288,78 +248,9 @@ fn patches(good: &Case, bad: &Case) -> String {
     )
 }
 
-/// The case with the expectations that decide.
-fn judged(args: &Args, case: &Case) -> Result<Case, Stop> {
-    let mut case = case.clone();
-    let Some(subject) = &args.subject else {
-        if case.expectations.is_empty() {
-            return Err(Stop::usage(
-                format!("{} expects nothing, so it is always good", case.id()),
-                "say what decides: --subject NAME --expect works",
-            ));
-        }
-        return Ok(case);
-    };
-    let subjects = subjects(&case, subject)?;
-    case.expectations = match &args.expect {
-        None => case.expectations.into_iter().filter(|check| subjects.contains(&check.subject)).collect(),
-        Some(expect) => subjects
-            .into_iter()
-            .map(|subject| Ok(Check { expected: expected(&subject, expect)?, subject, line: 0 }))
-            .collect::<Result<_, Stop>>()?,
-    };
-    if case.expectations.is_empty() {
-        let message = format!("{}::{} expects nothing of `{subject}`", case.file.display(), case.variant);
-        return Err(Stop::usage(message, "say what is good: --expect works"));
-    }
-    Ok(case)
-}
-
-/// What a name means: a probe; a decision, of every node.
-fn subjects(case: &Case, name: &str) -> Result<Vec<Subject>, Stop> {
-    if case.probes.iter().any(|probe| probe.id == name) {
-        return Ok(vec![Subject::Probe(name.to_owned())]);
-    }
-    if let Some(fact) = NodeFact::ALL.into_iter().find(|fact| fact.name() == name) {
-        let nodes = case.network.cluster_nodes();
-        return Ok(nodes.map(|node| Subject::Node { node: node.name.clone(), fact }).collect());
-    }
-    let others = [Subject::DnsReady, Subject::DnsRestarts, Subject::Helm];
-    if let Some(subject) = others.iter().find(|subject| subject.id() == name) {
-        return Ok(vec![subject.clone()]);
-    }
-    let known = case.probes.iter().map(|probe| probe.id.as_str());
-    let known = known.chain(NodeFact::ALL.iter().map(|fact| fact.name())).chain(others.iter().map(Subject::id));
-    let help = topology::source::choices(name, "known", known);
-    Err(Stop::usage(format!("{} measures no `{name}`", case.id()), help))
-}
-
-fn expected(subject: &Subject, text: &str) -> Result<Expected, Stop> {
-    if let Subject::Probe(id) = subject {
-        use ExpectedOutcome::{Fails, Refused, Silence, TooBig, Unreachable, Works};
-        let all = [Works, Fails, Silence, Refused, Unreachable, TooBig];
-        let Some(outcome) = all.into_iter().find(|outcome| outcome.to_string() == text) else {
-            let all = all.map(|outcome| outcome.to_string());
-            return Err(Stop::usage(
-                format!("the probe `{id}` can't come to `{text}`"),
-                topology::source::choices(text, "outcomes", all.iter().map(String::as_str)),
-            ));
-        };
-        return Ok(Expected::Probe(ExpectedProbe::of(outcome)));
-    }
-    let word = || Value::String(text.to_owned());
-    let list = matches!(subject, Subject::Node { fact: NodeFact::Devices | NodeFact::NodePortAddresses, .. });
-    Ok(Expected::Value(match text {
-        _ if list => text.split(',').map(|part| part.trim().to_owned()).collect(),
-        "on" => Value::Bool(true),
-        "off" => Value::Bool(false),
-        _ => serde_json::from_str(text).unwrap_or_else(|_| word()),
-    }))
-}
-
 /// How trying a candidate ended.
 enum Tried {
-    Step(Step),
+    Step(Saved),
     /// Interrupted, or nothing to be found out: the program ends with this.
     Ended(u8),
 }
@@ -387,9 +278,7 @@ fn try_one(bench: &Bench, candidate: &Candidate, votes: Votes) -> Result<Tried, 
         Verdict::Inconclusive | Verdict::Skip | Verdict::Error => Mark::Unclear,
     };
     let runs: Vec<_> = results.iter().map(mark).collect();
-    let milliseconds = schema::milliseconds(began.elapsed());
-    let step = Step { candidate: candidate.label.short.clone(), mark: votes.count(&runs), runs, milliseconds, results };
-    Ok(Tried::Step(step))
+    Ok(Tried::Step(Saved { runs, milliseconds: schema::milliseconds(began.elapsed()), results }))
 }
 
 /// The ends must be what they are said to be.

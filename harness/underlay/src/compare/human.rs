@@ -300,7 +300,9 @@ fn left_out(comparison: &Comparison, paint: Paint, width: usize) -> String {
 
 /// Cases in which nothing can differ.
 fn alike(comparison: &Comparison, width: usize) -> String {
-    wrap(&alike_text(comparison), width, &[' ']).iter().map(|line| format!("{line}\n")).collect()
+    let text = alike_text(comparison);
+    let lines = if text.is_empty() { Vec::new() } else { wrap(&text, width, &[' ']) };
+    lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
 /// The same in a sentence; empty where there are none.
