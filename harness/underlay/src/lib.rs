@@ -7,6 +7,7 @@ pub mod compare;
 pub mod component;
 pub mod engine;
 pub mod exit;
+pub mod explore;
 pub mod live;
 pub mod nat;
 pub mod observed;

@@ -16,7 +16,7 @@ use cilium::Decisions;
 use ipnet::Ipv4Net;
 use libtest_mimic::{Arguments, Failed, Trial};
 use probe::evidence::{Outcome, Silence};
-use seeded::Random;
+use seeded::{Draw, Random};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;

@@ -10,6 +10,7 @@ mod compare;
 mod completions;
 mod doctor;
 mod down;
+mod explore;
 mod graph;
 mod import;
 mod inside;
@@ -75,6 +76,7 @@ enum Command {
     Compare(compare::Args),
     Bisect(bisect::Args),
     Shrink(shrink::Args),
+    Explore(explore::Args),
     Trace(trace::Args),
     Up(up::Args),
     Ps(ps::Args),
@@ -201,6 +203,7 @@ pub fn main() -> u8 {
         Command::Compare(args) => compare::run(&args, color),
         Command::Bisect(args) => bisect::run(&args, color),
         Command::Shrink(args) => shrink::run(&args, color),
+        Command::Explore(args) => explore::run(&args, color),
         Command::Trace(args) => trace::run(&args, color),
         Command::Check(args) => check::run(&args),
         Command::Report(args) => report::run(&args, color),
