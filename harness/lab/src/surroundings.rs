@@ -322,7 +322,10 @@ fn mount_one(wanted: &Mount, root: &Path) -> Step<()> {
 }
 
 /// Copies a directory's files and directories; links are followed.
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// The kernel's answer.
+pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;

@@ -67,7 +67,10 @@ impl Fleet for Real {
     async fn agents(&self) -> Result<Vec<(String, Agent)>, EngineError> {
         let asked = self.nodes.iter().map(|(node, started)| async move {
             let agent = match started {
-                Started::Running => Agent::Running(Box::new(readback::decisions(node).await?)),
+                Started::Running => match readback::decisions(node).await {
+                    Ok(decisions) => Agent::Running(Box::new(decisions)),
+                    Err(error) => return Err(with_last_words(error, node)),
+                },
                 Started::Fatal(words) => Agent::Fatal(words.clone()),
                 Started::Ended => Agent::Absent,
             };
@@ -120,7 +123,16 @@ impl Fleet for Real {
         let since = SystemTime::now();
         self.start_agents(running, installed).await?;
         let waiting = self.running().map(|(node, pods)| settle::in_place(node, pods, Some(since)));
-        futures::future::try_join_all(waiting).await.map(drop)
+        let failed = futures::future::join_all(waiting).await.into_iter().find_map(Result::err);
+        // One that dies while it restores its pods has answered before.
+        let mut died = false;
+        for (node, started) in &mut self.nodes {
+            if let Some(words) = node.died() {
+                *started = Started::Fatal(words);
+                died = true;
+            }
+        }
+        if died { Ok(()) } else { failed.map_or(Ok(()), Err) }
     }
 
     async fn end(&mut self) -> Result<(), EngineError> {
@@ -179,6 +191,16 @@ impl Real {
             }
         });
         futures::future::try_join_all(starting).await.map(drop)
+    }
+}
+
+/// An agent that doesn't answer may have died since it last did; what it said last tells.
+fn with_last_words(error: EngineError, node: &NodeAgent) -> EngineError {
+    match error {
+        EngineError::Failed { step, reason } => {
+            EngineError::Failed { step, reason: format!("{reason}; its log ends with: {}", node.last_words()) }
+        }
+        other => other,
     }
 }
 

@@ -130,8 +130,18 @@ impl NodeAgent {
     /// It can't be started, or neither answers nor dies.
     pub async fn start(&mut self, options: &BTreeMap<String, String>, root: Root) -> Result<Started, EngineError> {
         self.end().await;
-        self.root = root;
         let failed = |error: std::io::Error| EngineError::failed("write an agent's options", &error);
+        if root != self.root {
+            if root.as_root().is_some() || self.root.as_root().is_some() {
+                let what = "go on with another version's image in the same surroundings".to_owned();
+                return Err(EngineError::Unsupported { engine: "agent", what });
+            }
+            // Each version compiles its own.
+            let library = self.surroundings.path(Path::new(LIBRARY).join("bpf"));
+            fs::remove_dir_all(&library).map_err(failed)?;
+            lab::surroundings::copy(&root.programs(), &library).map_err(failed)?;
+        }
+        self.root = root;
         let folder = self.surroundings.path(OPTIONS);
         if folder.exists() {
             fs::remove_dir_all(&folder).map_err(failed)?;
@@ -163,12 +173,23 @@ impl NodeAgent {
         }
     }
 
+    /// What the agent died of, if it was started and has.
+    pub fn died(&mut self) -> Option<String> {
+        self.process.as_mut()?.ended()?;
+        self.process = None;
+        Some(self.last_words())
+    }
+
+    /// The last error it logged, else its last line.
+    pub fn last_words(&self) -> String {
+        last_words(&self.log.lines())
+    }
+
     async fn answers(&mut self) -> Result<Started, EngineError> {
         let began = Instant::now();
         loop {
-            if self.process.as_mut().is_none_or(|process| process.ended().is_some()) {
-                self.process = None;
-                return Ok(Started::Fatal(last_words(&self.log.lines())));
+            if let Some(words) = self.died() {
+                return Ok(Started::Fatal(words));
             }
             let reason = match tokio::try_join!(self.api.get("/v1/config"), self.api.get("/v1/healthz")) {
                 Ok((config, _)) if router(&config).is_none() => "it has no address yet".to_owned(),
