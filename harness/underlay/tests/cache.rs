@@ -75,3 +75,20 @@ fn what_cannot_be_had_is_said_with_a_remedy() {
         assert!(err.contains(words) && err.contains("\n  help: "), "{image}: {err}");
     }
 }
+
+#[test]
+fn an_engine_that_cannot_have_its_image_says_so_before_anything_is_built() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (flag, image, code, words) in [
+        ("--cilium-image", "127.0.0.1:1/nobody/there:v1", 3, "can't be reached"),
+        ("--etcd-image", "./no-such.tar", 2, "No such file"),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_underlay"));
+        command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")).env("UNDERLAY_CACHE", folder.path());
+        command.args(["test", "scenarios/guide/table.yaml", "--engine", "agent", flag, image]);
+        let output = command.output().expect("it runs");
+        let err = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{flag}: {err}");
+        assert!(err.contains(words) && err.contains("\n  help: "), "{flag}: {err}");
+    }
+}

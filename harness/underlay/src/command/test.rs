@@ -16,6 +16,7 @@ use topology::network::OverlayBackend;
 use super::bench::Bench;
 use super::{Stop, place, select, truth};
 use crate::case::Case;
+use crate::component;
 use crate::engine::agent::AgentEngine;
 use crate::engine::agent::source::Sources;
 use crate::engine::netns::Netns;
@@ -74,9 +75,18 @@ pub(super) struct Args {
     #[arg(long, value_name = "DIR", env = "UNDERLAY_CILIUM_ROOT")]
     cilium_root: Option<PathBuf>,
 
+    /// Cilium's image, in place of --cilium-root: its name in a registry (quay.io/cilium/cilium:v1.18.2), or a file that is
+    /// an OCI layout or what `docker save` writes. Kept in the cache: see `underlay cache`.
+    #[arg(long, value_name = "IMAGE|FILE", conflicts_with = "cilium_root")]
+    cilium_image: Option<String>,
+
     /// etcd's program, for the engine `agent`; without it, the one in PATH.
     #[arg(long, value_name = "FILE", env = "UNDERLAY_ETCD")]
     etcd: Option<PathBuf>,
+
+    /// etcd's image, in place of --etcd: by name (gcr.io/etcd-development/etcd:v3.5.21), or a file.
+    #[arg(long, value_name = "IMAGE|FILE", conflicts_with = "etcd")]
+    etcd_image: Option<String>,
 
     /// Whose rules decide, in place of what the files say: `cilium` or `guide`.
     #[arg(long, value_name = "MODEL")]
@@ -183,10 +193,11 @@ pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
         return Err(Stop::usage(message, "--engine netns,agent"));
     }
 
+    let images = Images::obtain(args)?;
     let entered = lab::sandbox::enter();
     let is_able = entered.is_ok();
     let engine = match entered {
-        Ok(_) => engine(name, args)?,
+        Ok(_) => engine(name, args, &images)?,
         // Reports want to know of every case, so the cases are run all the same, and each is skipped.
         Err(missing) => Arc::new(Barred(missing)),
     };
@@ -224,10 +235,10 @@ pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
     Ok(end?.exit_code())
 }
 
-fn engine(name: EngineName, args: &Args) -> Result<Arc<dyn Engine>, Stop> {
+fn engine(name: EngineName, args: &Args, images: &Images) -> Result<Arc<dyn Engine>, Stop> {
     Ok(match name {
         EngineName::Netns => Arc::new(Netns),
-        EngineName::Agent => Arc::new(AgentEngine::new(sources(args)?)),
+        EngineName::Agent => Arc::new(AgentEngine::new(sources(args, images)?)),
     })
 }
 
@@ -236,10 +247,11 @@ fn against(args: &Args, names: [EngineName; 2], cases: Vec<Arc<Case>>, color: Co
     if args.report.is_some() {
         return Err(Stop::usage("--report is for one engine", "--format json, or --record DIR"));
     }
+    let images = Images::obtain(args)?;
     let bench = Bench::enter()?;
     let [first, second] = names;
     let asked = truth::Asked {
-        engines: [engine(first, args)?, engine(second, args)?],
+        engines: [engine(first, args, &images)?, engine(second, args, &images)?],
         cases,
         jobs: args.jobs,
         format: args.format,
@@ -249,13 +261,33 @@ fn against(args: &Args, names: [EngineName; 2], cases: Vec<Arc<Case>>, color: Co
     truth::run(asked, &bench, color)
 }
 
+/// Images that were asked for, unpacked. In use as long as this lives.
+struct Images {
+    cilium: Option<image::Root>,
+    etcd: Option<image::Root>,
+}
+
+impl Images {
+    /// Call it in the network the process was started in.
+    fn obtain(args: &Args) -> Result<Self, Stop> {
+        let obtain = |image: &Option<String>| -> Result<_, Stop> {
+            let Some(text) = image else { return Ok(None) };
+            Ok(Some(component::obtain(text.parse()?)?))
+        };
+        Ok(Self { cilium: obtain(&args.cilium_image)?, etcd: obtain(&args.etcd_image)? })
+    }
+}
+
 /// Where real agents come from.
-fn sources(args: &Args) -> Result<Sources, Stop> {
-    let help = "name a directory with --cilium-root DIR, or run the model: --engine netns";
-    let Some(root) = &args.cilium_root else {
+fn sources(args: &Args, images: &Images) -> Result<Sources, Stop> {
+    let help = "name a directory with --cilium-root DIR or an image with --cilium-image IMAGE, or run the model: \
+                --engine netns";
+    let Some(root) = images.cilium.as_ref().map(|image| &image.dir).or(args.cilium_root.as_ref()) else {
         return Err(Stop::usage("--engine agent needs a Cilium", help));
     };
-    Sources::new(root, args.etcd.as_deref()).map_err(|reason| Stop::usage(reason, help))
+    // Where etcd's own image has it (etcd, Dockerfile).
+    let etcd = images.etcd.as_ref().map(|image| image.dir.join("usr/local/bin/etcd")).or(args.etcd.clone());
+    Sources::new(root, etcd.as_deref()).map_err(|reason| Stop::usage(reason, help))
 }
 
 fn set_overlay(cases: &mut [Arc<Case>], overlay: Overlay) {
