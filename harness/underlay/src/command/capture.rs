@@ -125,7 +125,7 @@ fn namespaces(client: &mut Client, places: &[String]) -> Result<Vec<Namespace>, 
             (Answer::Done, _) => return Ok(namespaces),
             _ => return Err(client.nonsense()),
         }
-        answer = client.next()?;
+        answer = client.hear()?;
     }
 }
 

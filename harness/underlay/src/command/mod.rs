@@ -10,6 +10,7 @@ mod compare;
 mod completions;
 mod doctor;
 mod down;
+mod engine;
 mod explore;
 mod graph;
 mod import;

@@ -10,16 +10,12 @@ use std::time::Duration;
 
 use cilium::{Model, Version};
 use lab::Missing;
-use lab::keeper::Keeper;
 use topology::network::OverlayBackend;
 
 use super::bench::Bench;
+use super::engine::{EngineName, Real};
 use super::{Stop, place, select, truth};
 use crate::case::Case;
-use crate::component;
-use crate::engine::agent::AgentEngine;
-use crate::engine::agent::source::Sources;
-use crate::engine::netns::Netns;
 use crate::exit;
 use crate::observed::{Engine, EngineError, Observed};
 use crate::report::folder::Folder;
@@ -70,23 +66,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE")]
     known_differences: Option<PathBuf>,
 
-    /// Where Cilium is, for the engine `agent`: a directory with usr/bin/cilium-agent, usr/bin/cilium-dbg and
-    /// var/lib/cilium/bpf (an unpacked image, an own build), or a folder of such, by version (1.18.2/, 1.19/).
-    #[arg(long, value_name = "DIR", env = "UNDERLAY_CILIUM_ROOT")]
-    cilium_root: Option<PathBuf>,
-
-    /// Cilium's image, in place of --cilium-root: its name in a registry (quay.io/cilium/cilium:v1.18.2), or a file that is
-    /// an OCI layout or what `docker save` writes. Kept in the cache: see `underlay cache`.
-    #[arg(long, value_name = "IMAGE|FILE", conflicts_with = "cilium_root")]
-    cilium_image: Option<String>,
-
-    /// etcd's program, for the engine `agent`; without it, the one in PATH.
-    #[arg(long, value_name = "FILE", env = "UNDERLAY_ETCD")]
-    etcd: Option<PathBuf>,
-
-    /// etcd's image, in place of --etcd: by name (gcr.io/etcd-development/etcd:v3.5.21), or a file.
-    #[arg(long, value_name = "IMAGE|FILE", conflicts_with = "etcd")]
-    etcd_image: Option<String>,
+    #[command(flatten)]
+    real: Real,
 
     /// Whose rules decide, in place of what the files say: `cilium` or `guide`.
     #[arg(long, value_name = "MODEL")]
@@ -143,14 +124,6 @@ pub(super) enum Format {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum EngineName {
-    /// Namespaces of this host; Cilium's decisions by a model.
-    Netns,
-    /// The real cilium-agent in those namespaces, without Kubernetes.
-    Agent,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Overlay {
     /// This process, on a TUN device: what tailscaled does.
     Userspace,
@@ -179,10 +152,9 @@ pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
     }
 
     // While there is one thread.
-    let _keeper = match args.engine.contains(&EngineName::Agent) {
-        true => Some(Keeper::start().map_err(|source| Stop::Harness { step: "start the keeper of cgroups", source })?),
-        false => None,
-    };
+    let agent = args.engine.iter().find(|name| **name == EngineName::Agent);
+    let keeper = agent.map_or(Ok(None), |name| name.keeper());
+    let _keeper = keeper.map_err(|source| Stop::Harness { step: "start the keeper of cgroups", source })?;
     let name = match args.engine.as_slice() {
         [name] => *name,
         [first, second] => return against(args, [*first, *second], cases, color),
@@ -193,11 +165,11 @@ pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
         return Err(Stop::usage(message, "--engine netns,agent"));
     }
 
-    let images = Images::obtain(args)?;
+    let images = args.real.images()?;
     let entered = lab::sandbox::enter();
     let is_able = entered.is_ok();
     let engine = match entered {
-        Ok(_) => engine(name, args, &images)?,
+        Ok(_) => name.engine(&args.real, &images)?,
         // Reports want to know of every case, so the cases are run all the same, and each is skipped.
         Err(missing) => Arc::new(Barred(missing)),
     };
@@ -235,23 +207,16 @@ pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
     Ok(end?.exit_code())
 }
 
-fn engine(name: EngineName, args: &Args, images: &Images) -> Result<Arc<dyn Engine>, Stop> {
-    Ok(match name {
-        EngineName::Netns => Arc::new(Netns),
-        EngineName::Agent => Arc::new(AgentEngine::new(sources(args, images)?)),
-    })
-}
-
 /// Two engines, held against each other.
 fn against(args: &Args, names: [EngineName; 2], cases: Vec<Arc<Case>>, color: Color) -> Result<u8, Stop> {
     if args.report.is_some() {
         return Err(Stop::usage("--report is for one engine", "--format json, or --record DIR"));
     }
-    let images = Images::obtain(args)?;
+    let images = args.real.images()?;
     let bench = Bench::enter()?;
     let [first, second] = names;
     let asked = truth::Asked {
-        engines: [engine(first, args, &images)?, engine(second, args, &images)?],
+        engines: [first.engine(&args.real, &images)?, second.engine(&args.real, &images)?],
         cases,
         jobs: args.jobs,
         format: args.format,
@@ -259,35 +224,6 @@ fn against(args: &Args, names: [EngineName; 2], cases: Vec<Arc<Case>>, color: Co
         record: args.record.as_deref(),
     };
     truth::run(asked, &bench, color)
-}
-
-/// Images that were asked for, unpacked. In use as long as this lives.
-struct Images {
-    cilium: Option<image::Root>,
-    etcd: Option<image::Root>,
-}
-
-impl Images {
-    /// Call it in the network the process was started in.
-    fn obtain(args: &Args) -> Result<Self, Stop> {
-        let obtain = |image: &Option<String>| -> Result<_, Stop> {
-            let Some(text) = image else { return Ok(None) };
-            Ok(Some(component::obtain(text.parse()?)?))
-        };
-        Ok(Self { cilium: obtain(&args.cilium_image)?, etcd: obtain(&args.etcd_image)? })
-    }
-}
-
-/// Where real agents come from.
-fn sources(args: &Args, images: &Images) -> Result<Sources, Stop> {
-    let help = "name a directory with --cilium-root DIR or an image with --cilium-image IMAGE, or run the model: \
-                --engine netns";
-    let Some(root) = images.cilium.as_ref().map(|image| &image.dir).or(args.cilium_root.as_ref()) else {
-        return Err(Stop::usage("--engine agent needs a Cilium", help));
-    };
-    // Where etcd's own image has it (etcd, Dockerfile).
-    let etcd = images.etcd.as_ref().map(|image| image.dir.join("usr/local/bin/etcd")).or(args.etcd.clone());
-    Sources::new(root, etcd.as_deref()).map_err(|reason| Stop::usage(reason, help))
 }
 
 fn set_overlay(cases: &mut [Arc<Case>], overlay: Overlay) {

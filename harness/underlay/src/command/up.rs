@@ -5,14 +5,13 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::exit;
-use std::sync::Arc;
 
 use lab::sys::fork_alone;
 use nix::unistd::{ForkResult, dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 
+use super::engine::{EngineName, Real};
 use super::{Stop, select};
 use crate::case::Case;
-use crate::engine::netns::Netns;
 use crate::exit::{HARNESS, OK};
 use crate::live::describe::{Description, State};
 use crate::live::folder::Folder;
@@ -47,6 +46,13 @@ pub(super) struct Args {
     #[arg(long, short)]
     detach: bool,
 
+    /// Who puts the cluster on the network.
+    #[arg(long, value_enum, default_value = "netns")]
+    engine: EngineName,
+
+    #[command(flatten)]
+    real: Real,
+
     /// Whose rules decide, in place of what the file says: `cilium` or `guide`.
     #[arg(long, value_name = "MODEL")]
     model: Option<cilium::Model>,
@@ -67,9 +73,10 @@ pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
     }
     let paint = color.for_stream(&io::stdout());
     let shown = Shown { case: case.clone(), alone: others.is_empty(), paint };
-    let order = Order { case, engine: Arc::new(Netns), name, folder };
+    let images = args.real.images()?;
+    let order = Order { case, engine: args.engine.engine(&args.real, &images)?, name, folder };
     if args.detach {
-        return detached(order, &shown);
+        return detached(order, args.engine, &shown);
     }
     let told = |lab: &Description| {
         let mut out = io::stdout().lock();
@@ -77,18 +84,24 @@ pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
         writeln!(out, "\nUp until Ctrl-C.")?;
         out.flush()
     };
-    Ok(supervisor::keep(order, told)?)
+    Ok(keep(order, args.engine, told)?)
+}
+
+/// Keeps it, in this process.
+fn keep(order: Order, engine: EngineName, up: impl FnOnce(&Description) -> io::Result<()>) -> Result<u8, Refusal> {
+    let _keeper = engine.keeper().map_err(|error| Refusal::harness("start the keeper of cgroups", &error))?;
+    supervisor::keep(order, up)
 }
 
 /// Has a process of its own keep it, which tells whether it is up.
-fn detached(order: Order, shown: &Shown) -> Result<u8, Stop> {
+fn detached(order: Order, engine: EngineName, shown: &Shown) -> Result<u8, Stop> {
     let failed = |step: &'static str| move |source: io::Error| Stop::Harness { step, source };
     let (ours, theirs) = UnixStream::pair().map_err(failed("make a line to the supervisor"))?;
     let (name, log) = (order.name.clone(), order.folder.log(&order.name));
     match fork_alone().map_err(failed("start the supervisor"))? {
         ForkResult::Child => {
             drop(ours);
-            exit(i32::from(in_background(order, theirs)))
+            exit(i32::from(in_background(order, engine, theirs)))
         }
         ForkResult::Parent { .. } => drop(theirs),
     }
@@ -108,7 +121,7 @@ fn detached(order: Order, shown: &Shown) -> Result<u8, Stop> {
 }
 
 /// The supervisor's life.
-fn in_background(order: Order, line: UnixStream) -> u8 {
+fn in_background(order: Order, engine: EngineName, line: UnixStream) -> u8 {
     let tell = |said: &Result<&Description, &Refusal>| {
         let mut text = serde_json::to_vec(said)?;
         text.push(b'\n');
@@ -116,7 +129,7 @@ fn in_background(order: Order, line: UnixStream) -> u8 {
     };
     let done = leave_terminal(&order)
         .map_err(|error| Refusal::harness("leave the terminal", &error))
-        .and_then(|()| supervisor::keep(order, |lab| tell(&Ok(lab))));
+        .and_then(|()| keep(order, engine, |lab| tell(&Ok(lab))));
     match done {
         Ok(code) => code,
         Err(refusal) => {

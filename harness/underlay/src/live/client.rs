@@ -89,14 +89,14 @@ impl Client {
     /// The lab is gone, or its refusal.
     pub fn ask(&mut self, request: &Request) -> Result<(Answer, Vec<OwnedFd>), Refusal> {
         self.caller.say(request).map_err(|_| gone(&self.lab))?;
-        self.next()
+        self.hear()
     }
 
     /// The next line of an answer of several.
     ///
     /// # Errors
     /// As [`Client::ask`].
-    pub fn next(&mut self) -> Result<(Answer, Vec<OwnedFd>), Refusal> {
+    pub fn hear(&mut self) -> Result<(Answer, Vec<OwnedFd>), Refusal> {
         match self.caller.hear::<Answer>() {
             Ok((Answer::Refused(refusal), _)) => Err(refusal),
             Ok(answer) => Ok(answer),
