@@ -136,8 +136,9 @@ proptest! {
 
     /// Whatever `ip` may print, what is written is a topology.
     #[test]
-    fn any_links_make_a_topology(text in links()) {
-        let files = [("node-a.txt".to_owned(), text.0.into_bytes()), ("node-b.txt".to_owned(), text.1.into_bytes())];
+    fn any_links_make_a_topology(text in links(), external in external()) {
+        let files = [("node-a.txt", text.0), ("node-b.txt", text.1), ("nodes.json", external)]
+            .map(|(name, text)| (name.to_owned(), text.into_bytes()));
         let outcome = import(&files, &options());
         problems(&outcome);
         if let Ok(imported) = outcome {
@@ -154,6 +155,28 @@ proptest! {
         let files = [("master.txt".to_owned(), MASTER.addresses().into_bytes()), (name, bytes)];
         problems(&import(&files, &options()));
     }
+}
+
+/// The two nodes' objects, with external addresses of all sorts.
+fn external() -> impl Strategy<Value = String> {
+    let address = prop::sample::select(vec![
+        "",
+        "168.107.2.60",
+        "168.107.2.61",
+        "10.0.0.9",
+        "93.184.216.34",
+        "100.64.0.7",
+        "127.0.0.1",
+    ]);
+    let provider = prop::sample::select(vec!["", "aws:///a/i-1", "gce://p/z/n", "ocid1.instance.oc1", "kind://x"]);
+    (address.clone(), address, provider).prop_map(|(one, other, provider)| {
+        let node = |name: &str, address: &str| {
+            let address = serde_json::json!({"type": "ExternalIP", "address": address});
+            serde_json::json!({"kind": "Node", "metadata": {"name": name}, "spec": {"providerID": provider},
+                "status": {"addresses": [address]}})
+        };
+        serde_json::json!({"kind": "List", "items": [node("node-a", one), node("node-b", other)]}).to_string()
+    })
 }
 
 /// Two nodes' outputs, with addresses, prefix lengths, kinds and routes of all sorts.

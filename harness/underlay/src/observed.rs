@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use probe::Evidence;
 use probe::capture::Statistics;
 use probe::capture::sighting::Sighting;
@@ -214,19 +215,13 @@ pub trait Engine: Send + Sync {
     }
 
     /// Runs a case from nothing to nothing.
-    fn run<'a>(
-        &'a self,
-        case: &'a Case,
-    ) -> std::pin::Pin<Box<dyn Future<Output = Result<Observed, EngineError>> + Send + 'a>>;
+    fn run<'a>(&'a self, case: &'a Case) -> BoxFuture<'a, Result<Observed, EngineError>>;
 
     /// Brings a case up, through all of its steps, and keeps it.
     ///
     /// # Errors
     /// What the host or the engine lacks, Helm's refusal, or the harness's failure.
-    fn up<'a>(
-        &'a self,
-        _case: &'a Case,
-    ) -> std::pin::Pin<Box<dyn Future<Output = Result<Box<dyn Live>, EngineError>> + Send + 'a>> {
+    fn up<'a>(&'a self, _case: &'a Case) -> BoxFuture<'a, Result<Box<dyn Live>, EngineError>> {
         let what = "keep a case up".to_owned();
         Box::pin(std::future::ready(Err(EngineError::Unsupported { engine: self.name(), what })))
     }

@@ -218,7 +218,6 @@ fn edge(nodes: &mut [NodeDraft], vcns: &mut [VcnDraft], index: usize, renamer: &
             Some((at, node.top(plugged)))
         })
         .collect();
-    let cidr = vcns[index].cidr;
     if out.is_empty() {
         vcns[index].preset = Some("isolated");
         vcns[index].remarks.unknown.push("where it leads: assumed nowhere, as no default route goes there".to_owned());
@@ -232,23 +231,29 @@ fn edge(nodes: &mut [NodeDraft], vcns: &mut [VcnDraft], index: usize, renamer: &
         Some("azure") => Some("azure"),
         _ => None,
     };
-    let external: Vec<Option<Ipv4Addr>> = out
-        .iter()
-        .map(|(at, _)| nodes[*at].object.as_ref()?.external_ip.filter(|address| !cidr.contains(address)))
-        .collect();
+    // An address is one gateway's or one interface's, and none of a network's own.
+    let nics = nodes.iter().flat_map(|node| &node.nics).filter_map(|nic| nic.public_address);
+    let claimed: Vec<Ipv4Addr> = nics.chain(vcns.iter().filter_map(|vcn| vcn.public_address)).collect();
+    let free = |address: &Ipv4Addr| {
+        !claimed.contains(address)
+            && !vcns.iter().any(|vcn| vcn.cidr.contains(address))
+            && super::nics::usable(&(*address).into())
+    };
+    let external: Vec<Option<Ipv4Addr>> =
+        out.iter().map(|(at, _)| nodes[*at].object.as_ref()?.external_ip.filter(free)).collect();
     let own = out
         .iter()
         .all(|(at, nic)| nodes[*at].nics[*nic].addresses.iter().all(|net| crate::public::is_stand_in(net.addr())));
     let mut known: Vec<Ipv4Addr> = external.iter().flatten().copied().collect();
     known.sort_unstable();
-    let several = known.len() > 1 && known.windows(2).any(|pair| pair[0] == pair[1]);
+    let shared = known.len() > 1 && known.windows(2).any(|pair| pair[0] == pair[1]);
     let vcn = &mut vcns[index];
     let words = match preset {
         Some(preset) => format!("as `preset: {preset}`, which the nodes' providerID names"),
         None => "no check of sources, and nothing new let in from outside".to_owned(),
     };
     vcn.preset = preset;
-    if (known.is_empty() && !own) || several {
+    if (known.is_empty() && !own) || shared {
         vcn.nat = Some("endpoint-independent");
         vcn.public_address = Some(known.first().copied().unwrap_or_else(|| renamer.fresh()));
         vcn.remarks.unknown.push(format!("the gateway's NAT: assumed one public address for all; {words}"));
@@ -299,8 +304,8 @@ fn apart(nodes: &[NodeDraft], vcns: &mut [VcnDraft]) {
     let mut used: Vec<usize> = nodes.iter().filter_map(by_nic).collect();
     used.sort_unstable();
     used.dedup();
-    for index in used.into_iter().skip(1) {
-        if vcns[0].cidr != vcns[index].cidr {
+    for index in used.iter().skip(1).copied() {
+        if vcns[used[0]].cidr != vcns[index].cidr {
             let remark = "a way from it to the other networks, which node IPs speak of: VCNs don't meet".to_owned();
             vcns[index].remarks.left_out.push(remark);
         }

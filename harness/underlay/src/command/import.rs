@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use import::{Error, Files, Imported, Networks, Options, Summary};
-use topology::source::{Diagnostics, Source};
+use topology::source::{Diagnostic, Diagnostics, Source};
 
 use super::{Stop, place};
 use crate::exit;
@@ -109,7 +109,7 @@ pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
     };
     let imported = match import::import(gather(&args.paths), &options) {
         Ok(imported) => imported,
-        Err(error) => return Err(refused(error)),
+        Err(error) => return Err(refused(error, &args.paths)),
     };
     write(&topology, &imported.topology)?;
     write(&scenario, &imported.scenario)?;
@@ -155,25 +155,24 @@ fn look(path: &Path, named: bool, depth: usize, files: &mut Files) {
     }
 }
 
-fn refused(error: Error) -> Stop {
+fn refused(error: Error, paths: &[PathBuf]) -> Stop {
     match error {
-        Error::Nothing { problems, looked_for } => match Diagnostics::from_list(problems) {
-            Some(problems) => Stop::Files(vec![problems]),
-            None => Stop::usage(error_text(), format!("looked for, {looked_for}")),
-        },
+        Error::Nothing { mut problems, looked_for } => {
+            let named = paths.first().map_or_else(String::new, |path| path.display().to_string());
+            let mut nothing = Diagnostic::of_file(named, "no node's links and addresses were found");
+            nothing.help(format!("looked for, {looked_for}"));
+            problems.push(nothing);
+            Stop::Files(Diagnostics::from_list(problems).into_iter().collect())
+        }
         Error::Invalid { mistakes, .. } => Stop::Files(vec![mistakes]),
     }
 }
 
-fn error_text() -> String {
-    "no node's links and addresses were found in what was named".to_owned()
-}
-
 fn write(path: &Path, text: &str) -> Result<(), Stop> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    Ok(fs::write(path, text)?)
+    let made = path.parent().map_or(Ok(()), fs::create_dir_all);
+    made.and_then(|()| fs::write(path, text)).map_err(|error| {
+        Stop::usage(format!("{} can't be written: {error}", path.display()), "choose another folder: `--output`")
+    })
 }
 
 /// Whether what was written can be run.

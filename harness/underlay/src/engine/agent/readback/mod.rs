@@ -193,7 +193,7 @@ impl Answers {
 
     /// What there is no way to know.
     fn unread(&self) -> BTreeMap<String, String> {
-        let compiled = self.compiled.is_none().then(|| ("skip-fib", "it is compiled into pods, and there is no pod"));
+        let compiled = self.compiled.is_none().then_some(("skip-fib", "it is compiled into pods, and there is no pod"));
         compiled.into_iter().map(|(fact, reason)| (fact.to_owned(), reason.to_owned())).collect()
     }
 
