@@ -4,7 +4,8 @@
 //! `topologies` and `docs` are at hand and what it writes is thrown away. Where a page shows what a command prints, that
 //! is compared: `[…]` or `...` on a line of its own stands for any lines, `[..]` for any part of one, and no time needs to
 //! come true. Where it shows nothing, the command must end with 0. Progress is not shown. A `text` block right below `<!-- underlay … -->` is
-//! what that command prints. A block below `<!-- not run: reason -->` is left alone.
+//! what that command prints. A block below `<!-- file: NAME -->` is that file, there from the start. A block below
+//! `<!-- not run: reason -->` is left alone.
 
 use std::ffi::OsString;
 use std::fs;
@@ -31,9 +32,10 @@ fn main() -> ExitCode {
     let host = host.is_ok_and(|doctor| doctor.status.success());
     let trials = pages.into_iter().filter_map(|page| {
         let text = fs::read_to_string(&page).expect("a page can be read");
-        let commands = commands(&text);
+        let (commands, files) = (commands(&text), files(&text));
         let name = page.file_name()?.to_string_lossy().into_owned();
-        (!commands.is_empty()).then(|| Trial::test(name, move || run_page(&page, &commands)).with_ignored_flag(!host))
+        (!commands.is_empty())
+            .then(|| Trial::test(name, move || run_page(&page, &files, &commands)).with_ignored_flag(!host))
     });
     libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
 }
@@ -86,13 +88,27 @@ fn commands(page: &str) -> Vec<Shown> {
     commands
 }
 
-fn run_page(page: &Path, commands: &[Shown]) -> Result<(), Failed> {
+/// A page's files, by name.
+fn files(page: &str) -> Vec<(String, String)> {
+    let shown = page.split("<!-- file: ").skip(1).filter_map(|rest| {
+        let (name, rest) = rest.split_once(" -->\n")?;
+        let (_, rest) = rest.strip_prefix("```")?.split_once('\n')?;
+        let (text, _) = rest.split_once("```\n")?;
+        Some((name.to_owned(), text.to_owned()))
+    });
+    shown.collect()
+}
+
+fn run_page(page: &Path, files: &[(String, String)], commands: &[Shown]) -> Result<(), Failed> {
     let folder = tempfile::tempdir()?;
     let root = page.ancestors().find(|folder| folder.join("scenarios").is_dir()).ok_or("no project around the page")?;
     let here = folder.path().join("here");
     fs::create_dir(&here)?;
     for name in AT_HAND.into_iter().filter(|name| root.join(name).exists()) {
         symlink(root.join(name).canonicalize()?, here.join(name))?;
+    }
+    for (name, text) in files {
+        fs::write(here.join(name), text)?;
     }
     let runtime = folder.path().join("run");
     fs::create_dir(&runtime)?;

@@ -188,5 +188,14 @@ impl Keep for Whole {
 pub fn run(case: &Case) -> String {
     let Case { network, model, version, cluster, values, set, steps, probes, deadline, .. } = case;
     let steps: Vec<_> = steps.iter().map(|step| &step.action).collect();
-    format!("{network:?} {model} {version} {cluster:?} {values:?} {set:?} {steps:?} {probes:?} {deadline:?}")
+    let steps = without_lines(&format!("{steps:?}"));
+    format!("{network:?} {model} {version} {cluster:?} {values:?} {set:?} {steps} {probes:?} {deadline:?}")
+}
+
+/// Where in its file something stands decides nothing.
+fn without_lines(steps: &str) -> String {
+    const LINE: &str = "line: ";
+    let mut parts = steps.split(LINE);
+    let head = parts.next().unwrap_or_default().to_owned();
+    parts.fold(head, |text, part| text + LINE + part.trim_start_matches(|letter: char| letter.is_ascii_digit()))
 }
