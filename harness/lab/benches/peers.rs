@@ -8,10 +8,10 @@
 
 #[path = "labs/floor.rs"]
 mod floor;
-#[path = "peers/page.rs"]
-mod page;
 #[path = "peers/plot.rs"]
 mod plot;
+#[path = "peers/table.rs"]
+mod table;
 #[path = "peers/tool.rs"]
 mod tool;
 
@@ -39,9 +39,9 @@ struct Arguments {
     /// The folder with the peers' programs.
     #[arg(long, value_name = "FOLDER")]
     peers: Option<PathBuf>,
-    /// The page whose table and plot are replaced; without it nothing is written.
-    #[arg(long, value_name = "PAGE")]
-    write: Option<PathBuf>,
+    /// Where the same is drawn as an SVG; without it nothing is written.
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
     /// Once, with the smallest star only.
     #[arg(long)]
     test: bool,
@@ -83,15 +83,12 @@ fn main() {
             }
         }
     }
-    let table = page::table(&rows, &arguments.nodes);
-    println!("{table}");
-    if let Some(page) = &arguments.write {
-        let plot = page.with_file_name("benchmarks-peers.svg");
-        let written = plot::draw(&rows, &plot).and_then(|()| page::replace(page, "peers", &table));
-        if let Err(error) = written {
-            eprintln!("error: {error}");
-            std::process::exit(1);
-        }
+    println!("{}", table::of(&rows, &arguments.nodes));
+    if let Some(file) = &arguments.plot
+        && let Err(error) = plot::draw(&rows, file)
+    {
+        eprintln!("error: {error}");
+        std::process::exit(1);
     }
 }
 

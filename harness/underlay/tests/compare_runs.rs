@@ -4,8 +4,8 @@ mod program;
 
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Failed, Trial};
-use program::{ended, json, lacking, underlay};
+use libtest_mimic::Failed;
+use program::{ended, json, underlay};
 use serde_json::Value;
 use underlay::exit;
 
@@ -13,27 +13,19 @@ const OVERLAY: &str = "scenarios/devices/node-ip-overlay.yaml";
 const MTU: &str = "scenarios/overlay/pod-mtu.yaml";
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
-    let lacking = lacking();
-    if let (Some(reason), false) = (&lacking, arguments.list) {
-        eprintln!("all is ignored: {reason}");
-    }
-    let trial =
-        |name: &str, test: fn() -> Result<(), Failed>| Trial::test(name, test).with_ignored_flag(lacking.is_some());
-    let trials = vec![
-        trial("compare::from_1_18_to_1_19_packets_die_elsewhere", to_1_19),
-        trial("compare::from_1_16_to_1_17_the_pods_mtu_grows", to_1_17),
-        trial("compare::the_guide_and_cilium", guide_and_cilium),
-        trial("compare::values_lie_between_scenario_and_variant", values),
-        trial("compare::a_report_with_what_is_now", report_and_now),
-        trial("compare::what_is_decided_alike_comes_to_the_same", alike),
-        trial("bisect::finds_1_19", bisect_1_19),
-        trial("bisect::finds_1_17_0_among_minor_versions", bisect_mtu),
-        trial("bisect::finds_the_values_file", bisect_values),
-        trial("bisect::goes_on_where_it_was", bisect_resume),
-        trial("bisect::the_ends_must_be_what_they_are_said_to_be", bisect_ends),
-    ];
-    libtest_mimic::run(&arguments, trials).exit_code()
+    program::run(&[
+        ("compare::from_1_18_to_1_19_packets_die_elsewhere", to_1_19),
+        ("compare::from_1_16_to_1_17_the_pods_mtu_grows", to_1_17),
+        ("compare::the_guide_and_cilium", guide_and_cilium),
+        ("compare::values_lie_between_scenario_and_variant", values),
+        ("compare::a_report_with_what_is_now", report_and_now),
+        ("compare::what_is_decided_alike_comes_to_the_same", alike),
+        ("bisect::finds_1_19", bisect_1_19),
+        ("bisect::finds_1_17_0_among_minor_versions", bisect_mtu),
+        ("bisect::finds_the_values_file", bisect_values),
+        ("bisect::goes_on_where_it_was", bisect_resume),
+        ("bisect::the_ends_must_be_what_they_are_said_to_be", bisect_ends),
+    ])
 }
 
 /// The cell of that subject in a variant.

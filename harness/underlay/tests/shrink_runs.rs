@@ -5,25 +5,17 @@ mod program;
 use std::path::Path;
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Failed, Trial};
-use program::{ended, json, lacking, underlay};
+use libtest_mimic::Failed;
+use program::{ended, json, underlay};
 use tempfile::TempDir;
 use underlay::exit;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
-    let lacking = lacking();
-    if let (Some(reason), false) = (&lacking, arguments.list) {
-        eprintln!("all is ignored: {reason}");
-    }
-    let trial =
-        |name: &str, test: fn() -> Result<(), Failed>| Trial::test(name, test).with_ignored_flag(lacking.is_some());
-    let trials = vec![
-        trial("what_is_left_fails_at_the_same_place", same_end),
-        trial("what_does_not_fail_is_refused", refused),
-        trial("without_time_the_best_so_far_is_written", no_time),
-    ];
-    libtest_mimic::run(&arguments, trials).exit_code()
+    program::run(&[
+        ("what_is_left_fails_at_the_same_place", same_end),
+        ("what_does_not_fail_is_refused", refused),
+        ("without_time_the_best_so_far_is_written", no_time),
+    ])
 }
 
 /// The guide's network with a wrong expectation: with `tailscale0` alone nobody reaches the internet.

@@ -2,14 +2,28 @@
 #![allow(dead_code)] // Each test target uses its own part.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, ExitCode, Output};
 
 use lab::Capability;
-use libtest_mimic::Failed;
+use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::Value;
 
+/// A test by name.
+pub type Test = (&'static str, fn() -> Result<(), Failed>);
+
+/// Runs a target's tests, or ignores them with the reason where the host lacks something.
+pub fn run(tests: &[Test]) -> ExitCode {
+    let arguments = Arguments::from_args();
+    let lacking = lacking();
+    if let (Some(reason), false) = (&lacking, arguments.list) {
+        eprintln!("all is ignored: {reason}");
+    }
+    let trials = tests.iter().map(|(name, test)| Trial::test(*name, *test).with_ignored_flag(lacking.is_some()));
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+}
+
 /// What the host lacks for the scenarios, as the program itself says.
-pub fn lacking() -> Option<String> {
+fn lacking() -> Option<String> {
     let output = underlay(&["doctor", "--color", "never"]).ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let needed = [Capability::Namespaces, Capability::Tun, Capability::Vxlan, Capability::Nftables];

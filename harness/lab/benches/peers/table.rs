@@ -1,13 +1,12 @@
-//! The table, and its place on a page.
+//! The table of who took how long.
 
 use std::fmt::Write as _;
-use std::path::Path;
 use std::time::Duration;
 
 use crate::Row;
 
 /// Markdown: medians of building, each with its ratio to the floor of the same run, and of letting the largest go.
-pub fn table(rows: &[Row], sizes: &[usize]) -> String {
+pub fn of(rows: &[Row], sizes: &[usize]) -> String {
     let mut table = String::from("|");
     for nodes in sizes {
         let _ = write!(table, " | star of {nodes} | × floor");
@@ -61,20 +60,4 @@ fn time(time: Duration) -> String {
         10.0..10_000.0 => format!("{ms:.0} ms"),
         _ => format!("{:.0} s", ms / 1000.0),
     }
-}
-
-/// Puts `text` between the page's `<!-- NAME:begin -->` and `<!-- NAME:end -->`.
-///
-/// # Errors
-/// The page can't be read or written, or lacks the two lines.
-pub fn replace(page: &Path, name: &str, text: &str) -> std::io::Result<()> {
-    let before = std::fs::read_to_string(page)?;
-    let (begin, end) = (format!("<!-- {name}:begin -->\n"), format!("<!-- {name}:end -->"));
-    let Some((head, rest)) = before.split_once(&begin) else {
-        return Err(std::io::Error::other(format!("{}: no line {begin:?}", page.display())));
-    };
-    let Some((_, tail)) = rest.split_once(&end) else {
-        return Err(std::io::Error::other(format!("{}: no line {end:?}", page.display())));
-    };
-    std::fs::write(page, format!("{head}{begin}{text}{end}{tail}"))
 }
