@@ -16,10 +16,11 @@ use underlay::case::{Case, ExpectedOutcome, Place, ProbeKind, ProbeSpec};
 use underlay::compare::alike::decide_alike;
 use underlay::compare::{self, Comparison, Label, Trend, differing_rules, html, human, markdown};
 use underlay::exit;
-use underlay::observed::EngineError;
+use underlay::observed::{EngineError, Observed};
 use underlay::report::paint::Paint;
 use underlay::report::schema;
 use underlay::step::{Action, Step};
+use underlay::timeline::{StepSeen, Timeline};
 use underlay::verdict::{Provenance, judge};
 
 const PING: &str = "pod-to-pod";
@@ -180,6 +181,45 @@ fn the_decision_behind_a_cell_and_its_sources() {
     assert!(source(&skip_fib.before).contains("ENABLE_SKIP_FIB"), "{skip_fib:?}");
     assert!(source(&skip_fib.after).contains("#43277"), "{skip_fib:?}");
     assert!(comparison.rules.iter().any(|rule| rule.rule == "skip-fib"), "{:?}", comparison.rules);
+}
+
+/// A case whose probe worked at the end, and came to `then` at a check before.
+fn checked(version: &str, then: Evidence) -> schema::Case {
+    let mut case = cilium("tailscale0", version);
+    let expectations = case.expectations.clone();
+    case.steps.push(Step { action: Action::Check { name: Some("broken".to_owned()), expectations }, line: 9 });
+    let seen = StepSeen {
+        step: case.steps[0].clone(),
+        inner: false,
+        began: Duration::ZERO,
+        took: Duration::from_millis(20),
+        not_taken: None,
+        remark: None,
+        agents: Vec::new(),
+        found: Some(Box::new(observed(&case, &[(PING, then)]))),
+        waited: None,
+        streams: Vec::new(),
+    };
+    let timeline = Timeline { steps: vec![seen], ..Timeline::default() };
+    let observed = Observed { timeline, ..observed(&case, &[(PING, reply())]) };
+    schema::Case::from(&judge(Arc::new(case), "fake", Provenance::Model, Duration::from_secs(1), Ok(observed)))
+}
+
+#[test]
+fn a_check_between_steps_has_cells_of_its_own() {
+    let comparison = compared(&[checked("1.18.2", reply())], &[checked("1.19", death())]);
+    let [cell] = comparison.changed[0].cells.as_slice() else { panic!("one cell changed: {comparison:#?}") };
+    let step = cell.step.as_ref().map(|at| (at.number, at.step.as_str()));
+    assert_eq!((step, cell.subject.as_str(), cell.trend), (Some((1, "check broken")), PING, Trend::Worse));
+    assert_eq!(cell.behind, ["skip-fib"], "the decision that differs at that moment");
+    let skip_fib: Vec<_> = comparison.changed[0].decisions.iter().map(|change| change.decision.as_str()).collect();
+    assert_eq!(skip_fib, ["skip-fib"], "what differs at two moments is told once");
+    let text = human::render(&comparison, Paint(false), 120);
+    assert!(text.contains("step 1,"), "{text}");
+    assert_eq!(comparison.summary.worse, 1);
+
+    let same = compared(&[checked("1.18.2", death())], &[checked("1.18.2", death())]);
+    assert!(same.changed.is_empty(), "{same:#?}");
 }
 
 #[test]

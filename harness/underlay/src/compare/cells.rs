@@ -4,7 +4,8 @@ use indexmap::IndexMap;
 use probe::evidence::OutcomeKind;
 use serde_json::Value;
 
-use super::{Asserted, CellChange, DecisionChange, Trend};
+use super::moment::{Common, Moment};
+use super::{Asserted, AtStep, CellChange, DecisionChange, Trend};
 use crate::case::NodeFact;
 use crate::report::human::shown;
 use crate::report::schema::{Case, Check, Death, Probe};
@@ -18,16 +19,20 @@ const HELM: &str = "helm";
 const NAT: &str = "nat";
 const RUNNING: &str = "running";
 
-/// Every cell that changed: probes in the scenario's order, then the rest.
-pub(super) fn changed(before: &Case, after: &Case, decisions: &[DecisionChange]) -> Vec<CellChange> {
-    if nothing(before).or_else(|| nothing(after)).is_some() {
-        return whole(before, after);
-    }
-    let pair = Pair { before, after, decisions };
+/// Every cell that changed at a moment: probes in the scenario's order, then the rest. `decisions` are those that differ
+/// then.
+pub(super) fn changed(moment: &Common<'_>, decisions: &[DecisionChange]) -> Vec<CellChange> {
+    let pair = Pair { step: moment.step.as_ref(), before: moment.before, after: moment.after, decisions };
     let mut cells = pair.probes();
     cells.extend(pair.checks());
     cells.extend(pair.unasserted());
     cells
+}
+
+/// The one cell of two cases of which one was not observed at all, none where they came to the same; nothing where both
+/// were observed.
+pub(super) fn unobserved(before: &Case, after: &Case) -> Option<Vec<CellChange>> {
+    nothing(before).or_else(|| nothing(after)).map(|_| whole(before, after))
 }
 
 /// Why nothing was observed of a case, if nothing was.
@@ -47,6 +52,7 @@ fn whole(before: &Case, after: &Case) -> Vec<CellChange> {
     }
     let asserted = Some(Asserted { before: before.verdict, after: after.verdict });
     vec![CellChange {
+        step: None,
         subject: WHOLE.to_owned(),
         is_probe: false,
         nodes: Vec::new(),
@@ -59,8 +65,9 @@ fn whole(before: &Case, after: &Case) -> Vec<CellChange> {
 }
 
 struct Pair<'a> {
-    before: &'a Case,
-    after: &'a Case,
+    step: Option<&'a AtStep>,
+    before: Moment<'a>,
+    after: Moment<'a>,
     decisions: &'a [DecisionChange],
 }
 
@@ -97,6 +104,7 @@ impl Pair<'_> {
             }
         };
         Some(CellChange {
+            step: self.step.cloned(),
             subject: id.to_owned(),
             is_probe: true,
             nodes: Vec::new(),
@@ -112,8 +120,8 @@ impl Pair<'_> {
     fn checks(&self) -> Vec<CellChange> {
         type Key<'a> = (&'a str, Option<&'a str>);
         let mut all: IndexMap<Key<'_>, [Option<&Check>; 2]> = IndexMap::new();
-        for (side, case) in [self.before, self.after].into_iter().enumerate() {
-            for check in case.checks.iter().filter(|check| check.node.is_some() || case.probe(&check.id).is_none()) {
+        for (side, moment) in [self.before, self.after].into_iter().enumerate() {
+            for check in moment.checks.iter().filter(|check| check.node.is_some() || moment.probe(&check.id).is_none()) {
                 all.entry((&check.id, check.node.as_deref())).or_default()[side] = Some(check);
             }
         }
@@ -124,7 +132,8 @@ impl Pair<'_> {
             let asserted = both(was.map(|check| check.verdict), is.map(|check| check.verdict));
             let alike = asserted.is_none_or(|verdicts| verdicts.before == verdicts.after);
             // What is wrong with a NAT table is told with ports, which differ from run to run.
-            if alike && (before == after || (id == NAT && asserted.is_some())) {
+            let varies = id == NAT || self.before.counts || self.after.counts;
+            if alike && (before == after || (varies && asserted.is_some())) {
                 continue;
             }
             let same = |cell: &&mut CellChange| {
@@ -138,6 +147,7 @@ impl Pair<'_> {
                 continue;
             }
             cells.push(CellChange {
+                step: self.step.cloned(),
                 subject: id.to_owned(),
                 is_probe: false,
                 nodes: node.map(str::to_owned).into_iter().collect(),
@@ -156,21 +166,22 @@ impl Pair<'_> {
     /// Helm's answer and CoreDNS, where nobody asserts anything about them.
     fn unasserted(&self) -> Vec<CellChange> {
         let is_checked = |id: &str| {
-            let cases = [self.before, self.after];
-            cases.iter().any(|case| case.checks.iter().any(|check| check.id == id))
+            let moments = [self.before, self.after];
+            moments.iter().any(|moment| moment.checks.iter().any(|check| check.id == id))
         };
-        let helm = |case: &Case| {
-            let helm = case.helm.as_ref()?;
+        let helm = |moment: Moment<'_>| {
+            let helm = moment.helm?;
             Some(match &helm.reason {
                 Some(reason) => format!("refused: {reason}"),
                 None => "accepted".to_owned(),
             })
         };
-        let dns = |case: &Case| case.dns.as_ref().map(|dns| format!("{} of {}", dns.ready, dns.replicas));
+        let dns = |moment: Moment<'_>| moment.dns.map(|dns| format!("{} of {}", dns.ready, dns.replicas));
         let both = [(HELM, helm(self.before), helm(self.after)), (DNS_READY, dns(self.before), dns(self.after))];
         both.into_iter()
             .filter(|(id, before, after)| before != after && !is_checked(id))
             .map(|(id, before, after)| CellChange {
+                step: self.step.cloned(),
                 subject: id.to_owned(),
                 is_probe: false,
                 nodes: Vec::new(),
@@ -185,7 +196,7 @@ impl Pair<'_> {
 
     /// Whether values are refused on one side only, so that all else follows from that.
     fn helm_changed(&self) -> bool {
-        let accepted = |case: &Case| case.helm.as_ref().is_some_and(|helm| helm.accepted);
+        let accepted = |moment: Moment<'_>| moment.case.helm.as_ref().is_some_and(|helm| helm.accepted);
         accepted(self.before) != accepted(self.after)
     }
 
@@ -279,8 +290,8 @@ fn measured(check: &Check, other: Option<&Check>) -> String {
 }
 
 /// What was measured of a probe, in the terms of what is asserted.
-fn asserted_text(case: &Case, id: &str) -> Option<String> {
-    let check = case.checks.iter().find(|check| check.id == id && check.node.is_none())?;
+fn asserted_text(moment: Moment<'_>, id: &str) -> Option<String> {
+    let check = moment.checks.iter().find(|check| check.id == id && check.node.is_none())?;
     (!check.measured.is_null()).then(|| shown(&check.measured))
 }
 

@@ -5,6 +5,7 @@
 use cilium::{Rules, Version};
 use indexmap::IndexMap;
 
+use super::moment::Moment;
 use super::{Decided, DecisionChange};
 use crate::case::NodeFact;
 use crate::report::schema::{Because, Case, Node};
@@ -56,29 +57,34 @@ pub fn decided(node: &Node) -> IndexMap<String, String> {
 }
 
 /// Every decision that came out otherwise, those of several nodes together where they are the same.
-pub(super) fn changed(before: &Case, after: &Case) -> Vec<DecisionChange> {
+pub(super) fn changed(before: Moment<'_>, after: Moment<'_>) -> Vec<DecisionChange> {
     let mut all: Vec<DecisionChange> = Vec::new();
-    for (name, was) in &before.nodes {
+    for (name, was) in before.nodes {
         let Some(is) = after.nodes.get(name) else { continue };
-        let asserted = [before, after].iter().any(|case| asserts_reasons(case, name));
+        let asserted = [before, after].into_iter().any(|moment| asserts_reasons(moment, name));
         let mut changes = of_node(was, is, asserted);
         if was.agent == RUNNING && is.agent == RUNNING {
-            changes.extend(mark(before, after));
+            changes.extend(mark(before.case, after.case));
         }
-        for mut change in changes {
-            let same = |known: &&mut DecisionChange| {
-                (&known.decision, &known.before, &known.after) == (&change.decision, &change.before, &change.after)
-            };
-            match all.iter_mut().find(same) {
-                Some(known) => known.nodes.push(name.clone()),
-                None => {
-                    change.nodes.push(name.clone());
-                    all.push(change);
-                }
-            }
-        }
+        changes.iter_mut().for_each(|change| change.nodes.push(name.clone()));
+        join(&mut all, changes);
     }
     all
+}
+
+/// Adds changes to others: one that is among them in another place is told once, of all its nodes.
+pub(super) fn join(all: &mut Vec<DecisionChange>, more: Vec<DecisionChange>) {
+    for change in more {
+        let same = |known: &&mut DecisionChange| {
+            (&known.decision, &known.before, &known.after) == (&change.decision, &change.before, &change.after)
+        };
+        let Some(known) = all.iter_mut().find(same) else {
+            all.push(change);
+            continue;
+        };
+        let new: Vec<_> = change.nodes.into_iter().filter(|node| !known.nodes.contains(node)).collect();
+        known.nodes.extend(new);
+    }
 }
 
 fn of_node(was: &Node, is: &Node, reasons_count: bool) -> Vec<DecisionChange> {
@@ -143,9 +149,9 @@ fn node_port(node: &Node) -> String {
 }
 
 /// Whether a scenario asks why devices are left out. Where nobody does, other words for that are no change.
-fn asserts_reasons(case: &Case, node: &str) -> bool {
+fn asserts_reasons(moment: Moment<'_>, node: &str) -> bool {
     let name = NodeFact::NotSelected.name();
-    case.checks.iter().any(|check| check.id == name && check.node.as_deref() == Some(node))
+    moment.checks.iter().any(|check| check.id == name && check.node.as_deref() == Some(node))
 }
 
 /// Whether VXLAN's outer packets carry the sender's identity in their mark: of all the model decides the one thing that

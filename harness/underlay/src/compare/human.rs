@@ -124,11 +124,17 @@ fn table(comparison: &Comparison, cases: &[&CaseChange], paint: Paint, width: us
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
-/// `pod-mtu of master`
+/// `pod-mtu of master`, `step 3, check broken: internet`
 pub(super) fn subject(cell: &CellChange) -> String {
-    match cell.nodes.as_slice() {
+    let what = match cell.nodes.as_slice() {
         [] => cell.subject.clone(),
         nodes => format!("{} of {}", cell.subject, nodes.join(", ")),
+    };
+    match &cell.step {
+        // What a step itself came to has its words already.
+        Some(at) if cell.subject == at.step => format!("step {}, {what}", at.number),
+        Some(at) => format!("step {}, {}: {what}", at.number, at.step),
+        None => what,
     }
 }
 

@@ -1,7 +1,8 @@
 //! What differs between two sets of results: the cells that changed, and the decisions that changed behind them. Pure.
 //!
 //! A cell is what a scenario measures in one variant: what became of a probe, CoreDNS's readiness, what Helm said, and
-//! each decision that the scenario asserts. Times and counters are no cells: they differ between any two runs.
+//! each decision that the scenario asserts; at the end, and at each check between steps. Times and counters are no cells:
+//! they differ between any two runs.
 
 pub mod alike;
 mod cells;
@@ -9,6 +10,7 @@ mod decisions;
 pub mod html;
 pub mod human;
 pub mod markdown;
+mod moment;
 pub mod progress;
 mod rules;
 pub mod side;
@@ -115,9 +117,20 @@ impl Origin {
     }
 }
 
+/// A step that a moment follows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AtStep {
+    /// Its number among the case's steps, from 1.
+    pub number: usize,
+    /// In words: `check broken`.
+    pub step: String,
+}
+
 /// A cell that changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CellChange {
+    /// The step after which it is so; null at the end.
+    pub step: Option<AtStep>,
     /// What it is about: a probe's id, `dns-ready`, `pod-mtu`; `case` where a whole case came to nothing.
     pub subject: String,
     /// Whether that is a probe.
@@ -222,8 +235,16 @@ pub fn compare(before: (Label, &[Case]), after: (Label, &[Case]), not_compared: 
         if rules.is_empty() && before.cilium != after.cilium {
             rules = rules::differing_texts(&before.cilium, &after.cilium);
         }
-        let decisions = decisions::changed(before, after);
-        let cells = cells::changed(before, after, &decisions);
+        let (mut cells, mut decisions) = (Vec::new(), Vec::new());
+        let unobserved = cells::unobserved(before, after);
+        for moment in moment::common(before, after) {
+            let differing = decisions::changed(moment.before, moment.after);
+            if unobserved.is_none() {
+                cells.extend(cells::changed(&moment, &differing));
+            }
+            decisions::join(&mut decisions, differing);
+        }
+        cells.extend(unobserved.unwrap_or_default());
         summary.changed_cases += usize::from(!cells.is_empty());
         summary.changed_cells += cells.len();
         summary.worse += cells.iter().filter(|cell| cell.trend == Trend::Worse).count();

@@ -515,11 +515,7 @@ impl From<&CaseResult> for Case {
             phases: observed.map(phases).unwrap_or_default(),
             helm: observed.map(helm),
             topology: Some(Topology::with_pods(&case.network)),
-            nodes: observed
-                .iter()
-                .flat_map(|o| &o.nodes)
-                .map(|(name, agent)| (name.clone(), Node { nat: nat(observed, name), ..Node::of(agent) }))
-                .collect(),
+            nodes: observed.map(nodes).unwrap_or_default(),
             dns: observed.filter(|observed| observed.helm.is_ok()).map(Dns::from),
             overlay_paths: observed
                 .iter()
@@ -595,8 +591,14 @@ fn probes(case: &Subject, observed: &Observed, checks: &[Check]) -> Vec<Probe> {
         .collect()
 }
 
-fn nat(observed: Option<&Observed>, node: &str) -> Vec<String> {
-    let tables = observed.iter().flat_map(|observed| &observed.nat);
+/// Each node's agent.
+fn nodes(observed: &Observed) -> IndexMap<String, Node> {
+    let node = |(name, agent): &(String, Agent)| (name.clone(), Node { nat: nat(observed, name), ..Node::of(agent) });
+    observed.nodes.iter().map(node).collect()
+}
+
+fn nat(observed: &Observed, node: &str) -> Vec<String> {
+    let tables = observed.nat.iter();
     tables.filter(|(name, _)| name == node).flat_map(|(_, entries)| entries).map(ToString::to_string).collect()
 }
 

@@ -1,9 +1,10 @@
 //! What happened before the probes, step by step.
 
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Check, Dns, Probe, microseconds};
+use super::{Check, Dns, Node, Probe, microseconds};
 use crate::case::{Case as Subject, NodeFact};
 use crate::observed::Agent;
 use crate::timeline::{StepSeen, StreamSeen, Timeline};
@@ -38,6 +39,9 @@ pub struct Step {
     /// What was sent for that.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub probes: Vec<Probe>,
+    /// What each node's agent decides at this moment, of a check.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub nodes: IndexMap<String, Node>,
     /// CoreDNS at this moment, of a check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dns: Option<Dns>,
@@ -149,6 +153,7 @@ fn step(case: &Subject, before: &[(String, Agent)], seen: &StepSeen, result: &St
         verdict: checks.iter().map(|check| check.verdict).max(),
         checks,
         probes,
+        nodes: found.map(super::nodes).unwrap_or_default(),
         dns: found.map(Dns::from),
         streams: seen.streams.iter().map(Stream::from).collect(),
     }
