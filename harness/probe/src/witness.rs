@@ -5,6 +5,12 @@
 //! What becomes of a packet inside a tunnel is told to the tunnel's end, which keeps it to itself; what becomes of an
 //! answer is told to the far end. An error about either that says the packet went no further is a death.
 //!
+//! # An error that gets lost
+//! An error about the request is for the probe, which is told by its socket and needs no witness. One that got no further
+//! for [`GRACE`], with nothing else seen meanwhile, won't reach it: a program on the way has turned it into something the
+//! probe's socket doesn't know, or dropped it (Cilium does so to errors about a service's backend). The packet died where
+//! the error says.
+//!
 //! # A next hop that doesn't answer
 //! A packet that waits for ARP is nowhere to be seen: it was last seen in its namespace, and what is seen instead is a
 //! question that nobody answers. It is dead when all of this holds:
@@ -42,9 +48,9 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::capture::Capture;
-use crate::capture::Shared;
-use crate::capture::sighting::{Direction, Kind};
+use crate::capture::decode::IcmpError;
+use crate::capture::sighting::{Direction, Kind, Sighting};
+use crate::capture::{Capture, Shared, told};
 use crate::correlate::arp::Asked;
 use crate::correlate::{MarkId, Place, Seen, Track};
 use crate::deathwatch::{Cause, Death, Deathwatch, Watch};
@@ -208,6 +214,13 @@ impl Watching {
             return Life::Dead(Box::new(death.clone()));
         }
         let last = last(track);
+        if let Some(death) = last.filter(|_| !track.answered).and_then(|last| lost_error(track, last)) {
+            let due = last.map_or(now, |last| last.read + self.grace);
+            return match due.saturating_duration_since(now) {
+                Duration::ZERO => Life::Dead(Box::new(death)),
+                left => Life::Waiting(left),
+            };
+        }
         let Some((place, since, wanted)) = (match last {
             Some(seen) => wanted(track, seen).map(|wanted| (seen.place, seen.read, wanted)),
             None => track.origin.map(|(place, destination)| {
@@ -285,6 +298,18 @@ impl Watching {
 fn last(track: &Track) -> Option<&Seen> {
     // Of the same time, the one looked at last.
     track.seen().max_by_key(|seen| seen.sighting.time)
+}
+
+/// The death that an error tells of which is the last that was seen: where it was seen first.
+fn lost_error(track: &Track, last: &Seen) -> Option<Death> {
+    // What is too big may be sent again smaller.
+    let says = |sighting: &Sighting| match sighting.kind {
+        Kind::IcmpError(IcmpError::TooBig(_)) => None,
+        kind => told(&sighting.namespace, kind, &sighting.packet, sighting.quoted.as_ref()?),
+    };
+    let last = says(&last.sighting)?;
+    let deaths = track.seen().filter_map(|seen| Some((seen.sighting.time, says(&seen.sighting)?)));
+    deaths.filter(|(_, death)| death.cause == last.cause).min_by_key(|(time, _)| *time).map(|(_, death)| death)
 }
 
 /// What a packet that was last seen here may wait for.

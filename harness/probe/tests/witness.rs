@@ -13,7 +13,7 @@ use probe::capture::sighting::{Kind, Sighting};
 use probe::capture::{Capture, Options};
 use probe::deathwatch::{Cause, Deathwatch};
 use probe::mark::Mark;
-use probe::witness::Witness;
+use probe::witness::{GRACE, Witness};
 use tokio::time::timeout;
 use wire::{
     B, DEADLINE, INNER_TWO, NOBODY, Outcome, Routed, Tunnelled, answered, block_on, join, marked, overrun, payload,
@@ -37,6 +37,7 @@ fn main() {
         ("a_drop_is_a_death_with_its_reason", || block_on(drop_told())),
         ("a_drop_of_somebody_elses_packet_is_none", || block_on(others_drop())),
         ("what_only_the_tunnels_end_is_told_is_a_death", || block_on(told_elsewhere())),
+        ("an_error_that_nobody_hears_is_a_death", || block_on(unheard())),
     ]);
 }
 
@@ -270,6 +271,25 @@ async fn told_elsewhere() -> Outcome {
     let death = timeout(DEADLINE, watch).await?;
     let cause = Cause::Told { error: IcmpError::Unreachable(3), by: far.into() };
     expect((death.namespace.as_str(), death.cause, death.answer), ("two", cause, false), "the death")
+}
+
+/// r says that it has no route, and a's probe has no socket that would be told.
+async fn unheard() -> Outcome {
+    let net = Routed::build()?;
+    let capture = Capture::start(&net.all())?;
+    let witness = Witness::new(&capture, &DropLog::default());
+    let id = token();
+    let watch = witness.watch(payload(id));
+    let begun = Instant::now();
+    ping(&net.a, Ipv4Addr::new(192, 0, 2, 1), id, 56)?;
+    let death = timeout(DEADLINE, watch).await?;
+    let cause = Cause::Told { error: IcmpError::Unreachable(0), by: Ipv4Addr::new(10, 1, 0, 1).into() };
+    expect(
+        (death.namespace.as_str(), death.cause, death.answer),
+        ("r", cause, false),
+        "the death, where it was told first",
+    )?;
+    expect(begun.elapsed() >= GRACE, true, "the probe had time to hear of it")
 }
 
 async fn others_drop() -> Outcome {

@@ -33,7 +33,7 @@ use crate::deathwatch::{Cause, Death};
 use crate::mark::Mark;
 
 use decode::{Decoded, Decoder, IcmpError};
-use sighting::{Direction, Kind, Sighting, Summary, Transport};
+use sighting::{Direction, Kind, Quoted, Sighting, Summary, Transport};
 use sys::Readiness;
 use tap::{Raw, Tap};
 
@@ -609,24 +609,31 @@ fn takes_all(interface: &str) -> bool {
 
 /// The death that an ICMP error tells somebody else than the probe.
 fn told_elsewhere(namespace: &str, found: &Identified) -> Option<Death> {
-    let (Kind::IcmpError(error), Some(quoted)) = (found.kind, &found.quoted) else { return None };
+    let quoted = found.quoted.as_ref()?;
+    let elsewhere = !quoted.outer.is_empty() || quoted.answer;
+    elsewhere.then(|| told(namespace, found.kind, &found.packet, quoted)).flatten()
+}
+
+/// The death that an ICMP error speaks of, wherever it goes. `namespace` is where it was seen.
+pub(crate) fn told(namespace: &str, kind: Kind, packet: &Summary, quoted: &Quoted) -> Option<Death> {
+    let Kind::IcmpError(error) = kind else { return None };
     let final_ = match error {
         // An answer that finds its asker gone had been waited for by somebody who has another one.
         IcmpError::Unreachable(3) => !quoted.answer,
         IcmpError::Unreachable(_) | IcmpError::TimeExceeded(_) | IcmpError::TooBig(_) => true,
         IcmpError::Other(..) => false,
     };
-    if !final_ || !ends_it(&quoted.packet) || (quoted.outer.is_empty() && !quoted.answer) {
+    if !final_ || !ends_it(&quoted.packet) {
         return None;
     }
     let what = if quoted.answer { "answer" } else { "packet" };
     let carrier = quoted.outer.first().unwrap_or(&quoted.packet);
-    let mut detail = format!("{} told {}: {error}, about the {what} ", found.packet.source, found.packet.destination);
+    let mut detail = format!("{} told {}: {error}, about the {what} ", packet.source, packet.destination);
     detail.push_str(&format!("{} → {}", carrier.source, carrier.destination));
     if !quoted.outer.is_empty() {
         detail.push_str(&format!(", which carried {} → {}", quoted.packet.source, quoted.packet.destination));
     }
-    let cause = Cause::Told { error, by: found.packet.source };
+    let cause = Cause::Told { error, by: packet.source };
     Some(Death { namespace: namespace.to_owned(), interface: None, cause, answer: quoted.answer, detail })
 }
 

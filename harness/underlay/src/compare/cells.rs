@@ -121,7 +121,8 @@ impl Pair<'_> {
         type Key<'a> = (&'a str, Option<&'a str>);
         let mut all: IndexMap<Key<'_>, [Option<&Check>; 2]> = IndexMap::new();
         for (side, moment) in [self.before, self.after].into_iter().enumerate() {
-            for check in moment.checks.iter().filter(|check| check.node.is_some() || moment.probe(&check.id).is_none()) {
+            for check in moment.checks.iter().filter(|check| check.node.is_some() || moment.probe(&check.id).is_none())
+            {
                 all.entry((&check.id, check.node.as_deref())).or_default()[side] = Some(check);
             }
         }
