@@ -25,6 +25,7 @@ pub mod socket;
 pub mod surroundings;
 pub mod sys;
 pub mod sysctl;
+pub mod teardown;
 pub mod vcn;
 
 pub use error::{Error, Result};

@@ -11,6 +11,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use crate::error::{Error, Result};
 use crate::netlink::{Client, Netlink};
 use crate::sysctl::Sysctls;
+use crate::teardown;
 
 /// A network namespace. Clones share it; it ends when the last clone, socket and device in it are gone, `kill -9`
 /// included.
@@ -20,13 +21,23 @@ pub struct Namespace(Arc<Inner>);
 struct Inner {
     name: String,
     fd: OwnedFd,
+    /// Whether it was made here, and ends with us.
+    ours: bool,
     netlink: OnceLock<Mutex<Client>>,
     netfilter: OnceLock<Mutex<Client>>,
 }
 
 impl Inner {
-    fn new(name: String, fd: OwnedFd) -> Self {
-        Self { name, fd, netlink: OnceLock::new(), netfilter: OnceLock::new() }
+    fn new(name: String, fd: OwnedFd, ours: bool) -> Self {
+        Self { name, fd, ours, netlink: OnceLock::new(), netfilter: OnceLock::new() }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if self.ours {
+            teardown::done_with(|| self.fd.try_clone().ok());
+        }
     }
 }
 
@@ -72,7 +83,7 @@ impl Namespace {
             sysctls.apply().map_err(|(path, error)| failed(&format!("set sysctl net/{path}"))(error))?;
             fd
         };
-        let namespace = Self(Arc::new(Inner::new(name, fd)));
+        let namespace = Self(Arc::new(Inner::new(name, fd, true)));
         namespace.netlink()?.link_up("lo")?;
         Ok(namespace)
     }
@@ -84,14 +95,14 @@ impl Namespace {
     pub fn open(name: impl Into<String>, path: &Path) -> Result<Self> {
         let name = name.into();
         match File::open(path) {
-            Ok(file) => Ok(Self(Arc::new(Inner::new(name, file.into())))),
+            Ok(file) => Ok(Self(Arc::new(Inner::new(name, file.into(), false)))),
             Err(source) => Err(Error::Namespace { namespace: name, step: format!("open {}", path.display()), source }),
         }
     }
 
     /// A namespace that somebody else handed over.
     pub fn of_fd(name: impl Into<String>, fd: OwnedFd) -> Self {
-        Self(Arc::new(Inner::new(name.into(), fd)))
+        Self(Arc::new(Inner::new(name.into(), fd, false)))
     }
 
     /// Requests to the routing subsystem here. One at a time: hold it no longer than needed.

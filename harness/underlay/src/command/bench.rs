@@ -3,6 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
+use lab::teardown::Later;
+
 use super::Stop;
 use crate::case::Case;
 use crate::engine::netns::Netns;
@@ -12,13 +14,17 @@ use crate::runner::{self, Event, Interrupts, Reporter, RunFinished};
 use crate::verdict::CaseResult;
 
 /// A runtime inside of the sandbox.
-pub(super) struct Bench(tokio::runtime::Runtime);
+pub(super) struct Bench {
+    runtime: tokio::runtime::Runtime,
+    /// Labs are taken down when nobody waits for the next one any more.
+    _later: Later,
+}
 
 impl Bench {
     /// Call it while the process has one thread.
     pub(super) fn enter() -> Result<Self, Stop> {
         lab::sandbox::enter()?;
-        Ok(Self(super::runtime()?))
+        Ok(Self { runtime: super::runtime()?, _later: Later::begin() })
     }
 
     /// Runs cases; what reports say of them is in the cases' order. Of an interrupted run some are missing.
@@ -63,7 +69,7 @@ impl Bench {
         let end = {
             let mut reporters: Vec<Box<dyn Reporter + '_>> = vec![Box::new(&mut results)];
             reporters.extend(progress.map(|progress| progress as Box<dyn Reporter + '_>));
-            self.0.block_on(async {
+            self.runtime.block_on(async {
                 let mut interrupts =
                     Interrupts::catch().map_err(|source| Stop::Harness { step: "catch signals", source })?;
                 let run = runner::run(cases, engine, jobs, &mut reporters, interrupts.next());

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use cilium::{Model, Version};
 use lab::Missing;
+use lab::teardown::Later;
 use topology::network::OverlayBackend;
 
 use super::bench::Bench;
@@ -95,7 +96,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "K/N")]
     shard: Option<Shard>,
 
-    /// How many cases run at a time [default: two for each processor].
+    /// How many cases run at a time [default: four for each processor].
     #[arg(long, short, value_name = "N")]
     jobs: Option<NonZeroUsize>,
 
@@ -198,6 +199,7 @@ pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
     reporters.push(report);
 
     let jobs = args.jobs.map_or_else(runner::default_jobs, NonZeroUsize::get);
+    let _later = Later::begin();
     let end = runtime.block_on(async {
         let mut interrupts = Interrupts::catch().map_err(|source| Stop::Harness { step: "catch signals", source })?;
         Ok::<_, Stop>(runner::run(cases, engine, jobs, &mut reporters, interrupts.next()).await?)
