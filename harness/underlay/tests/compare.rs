@@ -19,7 +19,7 @@ use underlay::exit;
 use underlay::observed::{EngineError, Observed};
 use underlay::report::paint::Paint;
 use underlay::report::schema;
-use underlay::step::{Action, Step};
+use underlay::step::{Action, Chart, Link, Step};
 use underlay::timeline::{StepSeen, Timeline};
 use underlay::verdict::{Provenance, judge};
 
@@ -59,12 +59,20 @@ fn what_is_decided_alike_need_not_be_run() {
     assert!(alike("unset", "1.18.2", "1.19"), "with two devices there is no skip-FIB in either");
     assert!(!alike("tailscale0", "1.18.2", "1.19"), "1.19 has no skip-FIB");
     assert!(!alike("enp0s6", "1.16", "1.17"), "what detection and MTU come to differs");
-    let restarted = |version| {
-        let mut case = cilium("unset", version);
-        case.steps.push(Step { action: Action::RestartAgents, line: 1 });
+    assert!(!alike("unset", "1.15", "1.16"), "what marks VXLAN's packets is no decision, and is carried out");
+    let after = |variant, version, action: &Action| {
+        let mut case = cilium(variant, version);
+        case.steps.push(Step { action: action.clone(), line: 1 });
         case
     };
-    assert!(!decide_alike(&restarted("1.18.2"), &restarted("1.19")), "what steps come to is only known then");
+    let both =
+        |variant, action: &Action| decide_alike(&after(variant, "1.18.2", action), &after(variant, "1.19", action));
+    assert!(both("unset", &Action::RestartAgents), "they decide what they did before");
+    let tailscale = serde_json::json!({"devices": "tailscale0"});
+    let values = Chart { values: tailscale.as_object().cloned().unwrap_or_default(), ..Chart::default() };
+    assert!(!both("unset", &Action::Install(values)), "what is decided then differs");
+    let link = Link { node: "master".to_owned(), interface: "enp0s6".to_owned() };
+    assert!(!both("unset", &Action::LinkDown(link)), "what links come to is only known then");
 }
 
 #[test]

@@ -1,31 +1,108 @@
 //! Whether two cases can differ at all where a model decides: the kernel carries decisions out, so where all of them are
 //! the same, so is what becomes of packets.
 
-use cilium::Decisions;
+use cilium::{Decisions, Rules};
 
 use crate::case::{Case, NodeFact};
 use crate::engine::netns::agents;
+use crate::engine::story::Story;
 use crate::engine::{inputs, install};
+use crate::step::{self, Action};
 
-/// Whether Helm says the same to both, and each agent decides the same in everything that is carried out or asserted;
-/// whatever the reasons. Foretold from the topology, without building it. False where it can't be told so: what steps
-/// come to is only known when they are taken.
+/// Whether Helm says the same to both, and each agent decides the same in everything that is carried out or asserted,
+/// from the beginning to the end; whatever the reasons. Foretold from the topology, without building it. False where it
+/// can't be told so: what links, addresses and routes come to that change is only known then.
 pub fn decide_alike(a: &Case, b: &Case) -> bool {
-    let has_steps = !a.steps.is_empty() || !b.steps.is_empty();
-    !has_steps && foretold(a) == foretold(b)
+    foretold(a).is_some_and(|a| Some(a) == foretold(b))
 }
 
-/// What Helm says, else what each agent decides or dies of.
-type Foretold = Result<Vec<(String, Result<Decisions, String>)>, String>;
+/// What happens at one moment: what Helm refuses, else what the agents that start decide.
+#[derive(Debug, PartialEq)]
+enum Moment {
+    Refused(String),
+    Start(Start),
+}
 
-fn foretold(case: &Case) -> Foretold {
-    let installed = install::install(case)?;
+/// Agents that start.
+#[derive(Debug, PartialEq)]
+struct Start {
+    /// What each decides or dies of.
+    agents: Vec<(String, Result<Decisions, String>)>,
+    /// Of the version's rules, those that are carried out beside decisions.
+    rules: (bool, bool),
+}
+
+/// Everything that happens to the agents, in order; none where that can't be told.
+fn foretold(case: &Case) -> Option<Vec<Moment>> {
+    let installed = match install::install(case) {
+        Ok(installed) => installed,
+        Err(refusal) => return Some(vec![Moment::Refused(refusal)]),
+    };
+    let mut story = Story::begin(case, &installed);
+    let mut moments = Vec::new();
+    if step::installed_at_start(&case.steps) {
+        moments.push(start(&mut story));
+    }
+    for step in step::flat(&case.steps) {
+        match &step.action {
+            Action::Install(chart) => moments.push(match story.install(chart) {
+                Some(refusal) => Moment::Refused(refusal),
+                None => start(&mut story),
+            }),
+            Action::Upgrade { chart, keep } => {
+                let refusal = story.release(chart, |release, given| release.upgrade(given, *keep));
+                moments.extend(refusal.map(Moment::Refused));
+                if story.current().version != story.running().version {
+                    moments.push(start(&mut story));
+                }
+            }
+            Action::RestartAgents => moments.push(start(&mut story)),
+            Action::NodeIp { node, address } => {
+                story.change().cluster.node_ips.insert(node.clone(), *address);
+            }
+            // Agents take no notice.
+            Action::Uninstall
+            | Action::RestartCoreDns
+            | Action::RestartKubelet
+            | Action::OverlayRoam { .. }
+            | Action::Block(_)
+            | Action::Unblock { .. }
+            | Action::Impair { .. }
+            | Action::Repair(_)
+            | Action::WaitFor { .. }
+            | Action::Check { .. }
+            | Action::During { .. } => {}
+            Action::LinkDown(_)
+            | Action::LinkUp(_)
+            | Action::LinkDelete(_)
+            | Action::DeviceAppears(_)
+            | Action::AddressAdd { .. }
+            | Action::AddressRemove { .. }
+            | Action::RouteAdd(_)
+            | Action::RouteRemove(_)
+            | Action::OverlayDown { .. }
+            | Action::OverlayUp { .. } => return None,
+        }
+    }
+    Some(moments)
+}
+
+fn start(story: &mut Story) -> Moment {
+    let installed = match story.start() {
+        Ok(installed) => installed,
+        Err(refusal) => return Moment::Refused(refusal),
+    };
+    let case = story.running();
     let seen: Vec<_> = case.network.cluster_nodes().map(|node| inputs::predict(case, node)).collect();
     let agents = agents::decide(case, &installed.config, &seen);
-    Ok(agents
-        .into_iter()
-        .map(|(node, agent)| (node, agent.map(|decisions| outcome(decisions, case)).map_err(|fatal| fatal.to_string())))
-        .collect())
+    let agents = agents.into_iter().map(|(node, agent)| {
+        (node, agent.map(|decisions| outcome(decisions, case)).map_err(|fatal| fatal.to_string()))
+    });
+    let rules = Rules::of(&case.version);
+    Moment::Start(Start {
+        agents: agents.collect(),
+        rules: (rules.mark_carries_identity, rules.rejects_without_backends),
+    })
 }
 
 /// Decisions without their reasons, but where somebody asserts those.

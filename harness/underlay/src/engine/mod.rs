@@ -17,7 +17,7 @@ mod run;
 mod send;
 mod services;
 mod steps;
-mod story;
+pub mod story;
 mod trace;
 mod up;
 mod workload;
