@@ -1,0 +1,65 @@
+//! Namespaces that are taken down later. Alone in its process: it is the process that puts it off.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use lab::netlink::{VethEnd, add_veth};
+use lab::teardown::Later;
+use lab::{Namespace, Sysctls};
+use libtest_mimic::{Arguments, Failed, Trial};
+use nix::sched::{CloneFlags, unshare};
+
+/// The kernel takes namespaces down behind us.
+const PATIENCE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(10);
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let barred = lab::sandbox::enter().err();
+    if let (Some(reason), false) = (&barred, arguments.list) {
+        eprintln!("all is ignored: {reason}");
+    }
+    let trial = Trial::test("when_the_last_who_puts_it_off_is_gone", later).with_ignored_flag(barred.is_some());
+    libtest_mimic::run(&arguments, vec![trial]).exit_code()
+}
+
+fn later() -> Result<(), Failed> {
+    let witness = Namespace::create("witness", &Sysctls::HOST)?;
+    let ours = Namespace::create("ours", &Sysctls::HOST)?;
+    // What somebody else made is nobody's to keep.
+    let other = std::thread::spawn(|| -> Result<Namespace, String> {
+        unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| errno.to_string())?;
+        Namespace::open("other", Path::new("/proc/thread-self/ns/net")).map_err(|error| error.to_string())
+    });
+    let other = other.join().map_err(|_| "the thread should end")??;
+    add_veth(VethEnd::new(&witness, "to-ours", 1500), VethEnd::new(&ours, "eth0", 1500))?;
+    add_veth(VethEnd::new(&witness, "to-other", 1500), VethEnd::new(&other, "eth0", 1500))?;
+
+    let (first, second) = (Later::begin(), Later::begin());
+    drop(ours);
+    drop(other);
+    // The kernel takes them down in the order they ended.
+    until_gone(&witness, "to-other")?;
+    drop(first);
+    if !has(&witness, "to-ours")? {
+        return Err("a namespace should be kept while somebody puts its end off".into());
+    }
+    drop(second);
+    until_gone(&witness, "to-ours")
+}
+
+fn has(namespace: &Namespace, link: &str) -> lab::Result<bool> {
+    Ok(namespace.netlink()?.links()?.iter().any(|known| known.name == link))
+}
+
+fn until_gone(namespace: &Namespace, link: &str) -> Result<(), Failed> {
+    let began = Instant::now();
+    while has(namespace, link)? {
+        if began.elapsed() > PATIENCE {
+            return Err(format!("{link} should go within {PATIENCE:?}, with its other end's namespace").into());
+        }
+        std::thread::sleep(PAUSE);
+    }
+    Ok(())
+}
