@@ -33,6 +33,22 @@ pub enum DropReason {
     NotAllowedSource(Ipv4Addr),
     /// A firewall rule, by the name its log prefix gives.
     Rule(String),
+    /// An eBPF program.
+    Program {
+        /// What it says, `Stale or unroutable IP`.
+        reason: String,
+        /// Where in its source it says so, `bpf_host.c:865`, where that is known.
+        source: Option<String>,
+    },
+}
+
+impl DropReason {
+    /// What an eBPF program says, with where: `Stale or unroutable IP (bpf_host.c:865)`; none of other reasons.
+    pub fn of_program(&self) -> Option<String> {
+        let Self::Program { reason, source } = self else { return None };
+        let source = source.as_ref().map(|source| format!(" ({source})")).unwrap_or_default();
+        Some(format!("{reason}{source}"))
+    }
 }
 
 /// Where the lab's parts report drops and readers listen. Clones are the same log.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use cilium::decisions::{HostRouting, Masquerade, Routing};
 use serde_json::Value;
-use underlay::engine::agent::readback::{Answers, nat};
+use underlay::engine::agent::readback::{Answers, drops, nat};
 
 fn recorded(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/agent/1.18.2").join(name);
@@ -89,4 +89,42 @@ fn the_nat_table_holds_what_pods_began() {
     assert!(lines.contains(&"TCP IN 8.8.8.8:80 -> 10.0.0.239:47558 XLATE_DST 10.244.0.126:47558".to_owned()));
     let odd = "SCTP OUT x\nICMP OUT 1.2.3.4:5 ->\n\nTCP IN [::1]:5 -> [::1]:6 XLATE_DST [::1]:5\nnonsense";
     assert!(nat::entries(odd, pods).is_empty(), "lines of another form are left out");
+}
+
+#[test]
+fn a_recorded_drop_with_ciliums_reason() {
+    let mut monitor = drops::Monitor::default();
+    let text = recorded("monitor-drop.txt");
+    let events: Vec<_> = text.lines().filter_map(|line| monitor.line(line)).collect();
+    let [event] = events.as_slice() else { panic!("one packet was dropped: {events:?}") };
+    assert_eq!(event.reason, "Stale or unroutable IP");
+    assert_eq!(event.packet[..4], [0x45, 0, 0, 0x54], "it begins with its IP header");
+    assert_eq!(event.packet[12..20], [10, 244, 0, 10, 10, 244, 0, 99], "from the pod to an address nobody has");
+}
+
+#[test]
+fn a_monitors_strange_lines_are_no_drop() {
+    let text = recorded("monitor-drop.txt");
+    for end in 0..text.len() {
+        let mut monitor = drops::Monitor::default();
+        for event in text.get(..end).unwrap_or_default().lines().filter_map(|line| monitor.line(line)) {
+            assert!(text.contains(&event.reason), "cut after {end} bytes, {:?} was never said", event.reason);
+        }
+    }
+    let mut monitor = drops::Monitor::default();
+    for line in
+        ["CPU 01: MARK 0x0 FROM 1 DROP: 98 bytes, reason Policy denied, identity 1->2", "00000000  zz", "", "xx drop"]
+    {
+        assert_eq!(monitor.line(line), None, "{line:?} comes without a packet");
+    }
+}
+
+#[test]
+fn where_a_program_says_so() {
+    let metrics = recorded("metrics.json");
+    assert_eq!(drops::source(&metrics, "Stale or unroutable IP").as_deref(), Some("bpf_host.c:865"));
+    assert_eq!(drops::source(&metrics, "Success"), None, "two places say so");
+    for strange in ["", "{}", "[{}]", "[1]", &metrics[..metrics.len() - 3]] {
+        assert_eq!(drops::source(strange, "Stale or unroutable IP"), None, "{strange:?}");
+    }
 }

@@ -110,7 +110,7 @@ fn died(death: &Death, hops: &[Hop]) -> End {
     End { at, reason, detail }
 }
 
-/// A cause's reason, and the rule's name where it is a rule.
+/// A cause's reason, and the rule's name or the program's words where it is one of those.
 fn reason(cause: &Cause) -> (EndReason, Option<String>) {
     let reason = match cause {
         Cause::Dropped(DropReason::SourceCheck) => EndReason::SourceCheck,
@@ -118,6 +118,7 @@ fn reason(cause: &Cause) -> (EndReason, Option<String>) {
         Cause::Dropped(DropReason::NoPeer(_)) => EndReason::OverlayNoPeer,
         Cause::Dropped(DropReason::NotAllowedSource(_)) => EndReason::OverlaySource,
         Cause::Dropped(DropReason::Rule(name)) => return (EndReason::Firewall, Some(format!("rule {name}"))),
+        Cause::Dropped(dropped @ DropReason::Program { .. }) => return (EndReason::Ebpf, dropped.of_program()),
         Cause::NoNeighbour(_) => EndReason::NoArpReply,
         Cause::Told { error, .. } => of_icmp(*error),
     };

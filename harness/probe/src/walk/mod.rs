@@ -209,6 +209,8 @@ pub enum EndReason {
     OverlayDead,
     /// A firewall rule, which the detail names.
     Firewall,
+    /// An eBPF program, whose own reason is the detail's.
+    Ebpf,
     /// The sender's kernel wouldn't send it.
     NotSent,
     /// Nothing tells.
@@ -217,7 +219,7 @@ pub enum EndReason {
 
 impl EndReason {
     /// Every reason.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Delivered,
         Self::AnswerLost,
         Self::Refused,
@@ -233,6 +235,7 @@ impl EndReason {
         Self::OverlaySource,
         Self::OverlayDead,
         Self::Firewall,
+        Self::Ebpf,
         Self::NotSent,
         Self::Unknown,
     ];
@@ -255,6 +258,7 @@ impl EndReason {
             Self::OverlaySource => "overlay-source",
             Self::OverlayDead => "overlay-dead",
             Self::Firewall => "firewall",
+            Self::Ebpf => "ebpf",
             Self::NotSent => "not-sent",
             Self::Unknown => "unknown",
         }
@@ -278,6 +282,7 @@ impl EndReason {
             Self::OverlaySource => "the overlay's peer may not send from this source",
             Self::OverlayDead => "the overlay took it, and it came out nowhere",
             Self::Firewall => "a firewall rule",
+            Self::Ebpf => "an eBPF program dropped it",
             Self::NotSent => "the sender's kernel would not send it",
             Self::Unknown => "nothing tells why",
         }

@@ -3,9 +3,11 @@
 use std::fs;
 use std::time::{Duration, Instant, SystemTime};
 
+use lab::drops::DropLog;
 use lab::{Capability, Lab};
 use serde_json::Value;
 
+use super::drops::Listener;
 use super::endpoint;
 use super::node::{self, NodeAgent, Started};
 use super::options::{self, Told};
@@ -36,6 +38,9 @@ pub struct Real {
     /// In the topology's order. Before the store: they end first.
     nodes: Vec<(NodeAgent, Started)>,
     pods: Vec<Vec<Pod>>,
+    /// Who hears of what the programs of agents that run drop.
+    listeners: Vec<Listener>,
+    drops: DropLog,
     store: Store,
 }
 
@@ -59,7 +64,8 @@ impl Fleet for Real {
                 nodes.push((agent, Started::Running));
             }
         }
-        let mut fleet = Self { sources: sources.clone(), nodes, pods: Vec::new(), store };
+        let (pods, listeners, drops) = (Vec::new(), Vec::new(), lab.drops.clone());
+        let mut fleet = Self { sources: sources.clone(), nodes, pods, listeners, drops, store };
         fleet.start_agents(case, installed).await?;
         Ok(fleet)
     }
@@ -136,6 +142,7 @@ impl Fleet for Real {
     }
 
     async fn end(&mut self) -> Result<(), EngineError> {
+        self.listeners.clear();
         let ending = self.nodes.iter_mut().map(|(node, started)| async move {
             node.end().await;
             *started = Started::Ended;
@@ -173,6 +180,7 @@ impl Real {
 
     /// Starts every agent with what the case says, all at once.
     async fn start_agents(&mut self, case: &Case, installed: &Installed) -> Result<(), EngineError> {
+        self.listeners.clear();
         let root = self.sources.root(&case.version)?;
         let values = install::values(case)
             .map_err(|reason| EngineError::Failed { step: "read the values".to_owned(), reason })?;
@@ -190,7 +198,10 @@ impl Real {
                 Ok::<_, EngineError>(())
             }
         });
-        futures::future::try_join_all(starting).await.map(drop)
+        futures::future::try_join_all(starting).await?;
+        let listening = self.running().map(|(node, _)| Listener::start(node, self.drops.clone()));
+        self.listeners = futures::future::try_join_all(listening).await?;
+        Ok(())
     }
 }
 

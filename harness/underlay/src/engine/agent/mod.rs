@@ -2,9 +2,11 @@
 //!
 //! [`source`] says where Cilium comes from, [`options`] what agents are told, [`store`] is where they meet, [`node`] is
 //! one node's agent and [`process`] a process of it; [`api`] talks to agents, [`endpoint`] and [`services`] tell them of
-//! pods and services, [`settle`] waits until that is done, [`readback`] asks what they decided, and [`fleet`] puts it together. Nothing is decided here.
+//! pods and services, [`settle`] waits until that is done, [`readback`] asks what they decided, [`drops`] hears of what
+//! their programs drop, and [`fleet`] puts it together. Nothing is decided here.
 
 mod api;
+mod drops;
 mod endpoint;
 mod fleet;
 mod node;

@@ -11,7 +11,7 @@ use lab::{Namespace, Surroundings};
 use serde_json::Value;
 
 use super::api::Api;
-use super::process::{self, Log, Process};
+use super::process::{self, Log, Process, QUESTION};
 use super::source::Root;
 use super::store::Store;
 use crate::observed::EngineError;
@@ -37,8 +37,6 @@ const SOCKET: &str = "/run/cilium/cilium.sock";
 
 /// How long an agent may take to answer after its start, on a machine that is busy.
 const START: Duration = Duration::from_secs(120);
-/// How long a question may take.
-const QUESTION: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// What came of an agent's start.
@@ -173,6 +171,11 @@ impl NodeAgent {
         }
     }
 
+    /// `cilium-dbg` with these arguments, on this node.
+    pub fn dbg(&self, arguments: &[&str]) -> Program {
+        self.program(self.root.dbg(), arguments)
+    }
+
     /// What the agent died of, if it was started and has.
     pub fn died(&mut self) -> Option<String> {
         self.process.as_mut()?.ended()?;
@@ -213,8 +216,7 @@ impl NodeAgent {
     /// # Errors
     /// It fails, or takes too long.
     pub async fn ask(&self, arguments: &[&str]) -> Result<String, EngineError> {
-        let program = self.program(self.root.dbg(), arguments);
-        process::output(&self.surroundings, program, QUESTION)
+        process::output(&self.surroundings, self.dbg(arguments), QUESTION)
             .await
             .map_err(|reason| EngineError::Failed { step: format!("ask the agent on {}", self.name), reason })
     }

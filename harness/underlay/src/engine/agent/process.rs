@@ -16,6 +16,8 @@ use tokio::time::timeout;
 /// Lines of a log that are kept: the first, which tell of the start, and the last.
 const KEPT_FIRST: usize = 2000;
 const KEPT_LAST: usize = 4000;
+/// How long a question may take.
+pub const QUESTION: Duration = Duration::from_secs(30);
 /// How long a process may take to end when it is asked to.
 const FAREWELL: Duration = Duration::from_secs(20);
 

@@ -4,6 +4,7 @@
 //! is an error with the name of what is missing, never a guess.
 
 pub mod compiled;
+pub mod drops;
 pub mod nat;
 pub mod tables;
 
