@@ -51,7 +51,7 @@ fn frame(case: &Case, node: &Node) -> NodeInputs {
     }
 }
 
-/// The agent's own address in its pods' range: the first. A real agent takes any that is free.
+/// The agent's own address in its pods' range: the first. A real agent takes any that is free, where none ran before.
 pub fn router_ip(pod_cidr: Ipv4Net) -> Ipv4Addr {
     (u32::from(pod_cidr.network()) + 1).into()
 }

@@ -14,6 +14,7 @@ use super::api::Api;
 use super::process::{self, Log, Process, QUESTION};
 use super::source::Root;
 use super::store::Store;
+use crate::engine::inputs;
 use crate::observed::EngineError;
 
 /// Where agents keep what lives as long as their node.
@@ -109,6 +110,8 @@ impl NodeAgent {
             mounts,
         })
         .await?;
+        remember_router(&surroundings, inputs::router_ip(pod_cidr))
+            .map_err(|error| EngineError::failed("write what an agent remembers", &error))?;
         Ok(Self {
             name: name.to_owned(),
             namespace: namespace.clone(),
@@ -220,6 +223,15 @@ impl NodeAgent {
             .await
             .map_err(|reason| EngineError::Failed { step: format!("ask the agent on {}", self.name), reason })
     }
+}
+
+/// Has the first agent take this address as its own, as if one that ran before had had it. Left alone it takes any that is
+/// free, at times one that a pod is to have. (Cilium 1.18, pkg/node/address.go, `getCiliumHostIPsFromFile`.)
+fn remember_router(surroundings: &Surroundings, address: std::net::Ipv4Addr) -> std::io::Result<()> {
+    let folder = surroundings.path(Path::new(STATE).join("globals"));
+    fs::create_dir_all(&folder)?;
+    let number = u32::from_ne_bytes(address.octets());
+    fs::write(folder.join("node_config.h"), format!("#define IPV4_GATEWAY {number:#x}\n"))
 }
 
 /// The agent's own address, the pods' next hop, as its API tells it.
