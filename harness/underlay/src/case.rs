@@ -11,7 +11,7 @@ use probe::walk::EndReason;
 use serde_json::{Map, Value};
 use topology::Network;
 
-use crate::step::Step;
+use crate::step::{self, Action, Step};
 
 /// A variant of a scenario, ready to be run.
 #[derive(Debug, Clone)]
@@ -47,10 +47,25 @@ pub struct Case {
     pub deadline: Duration,
 }
 
+impl AsRef<Self> for Case {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
 impl Case {
     /// Its name in lists and filters, `guide/table::enp0s6`.
     pub fn id(&self) -> String {
         format!("{}::{}", self.scenario, self.variant)
+    }
+
+    /// Every version of Cilium it is about: the one it begins with, and those its steps bring.
+    pub fn versions(&self) -> impl Iterator<Item = &cilium::Version> {
+        let brought = step::flat(&self.steps).into_iter().filter_map(|step| match &step.action {
+            Action::Install(chart) | Action::Upgrade { chart, .. } => chart.version.as_ref(),
+            _ => None,
+        });
+        std::iter::once(&self.version).chain(brought)
     }
 }
 

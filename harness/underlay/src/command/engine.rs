@@ -1,14 +1,17 @@
 //! Which engine a command uses, and what that one needs.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use cilium::Version;
 use lab::keeper::Keeper;
 
 use super::Stop;
+use crate::case::Case;
 use crate::component;
 use crate::engine::agent::AgentEngine;
-use crate::engine::agent::source::Sources;
+use crate::engine::agent::source::{self, Cilium, Sources};
 use crate::engine::netns::Netns;
 use crate::observed::Engine;
 
@@ -24,8 +27,9 @@ pub(super) enum EngineName {
 /// Where what is real comes from.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Real {
-    /// Where Cilium is, for the engine `agent`: a directory with usr/bin/cilium-agent, usr/bin/cilium-dbg and
-    /// var/lib/cilium/bpf (an unpacked image, an own build), or a folder of such, by version (1.18.2/, 1.19/).
+    /// Where Cilium is, for the engine `agent`, in place of the official image of each scenario's version: a directory
+    /// with usr/bin/cilium-agent, usr/bin/cilium-dbg and var/lib/cilium/bpf (an unpacked image, an own build), or a folder
+    /// of such, by version (1.18.2/, 1.19/).
     #[arg(long, value_name = "DIR", env = "UNDERLAY_CILIUM_ROOT")]
     cilium_root: Option<PathBuf>,
 
@@ -34,7 +38,7 @@ pub(super) struct Real {
     #[arg(long, value_name = "IMAGE|FILE", conflicts_with = "cilium_root")]
     cilium_image: Option<String>,
 
-    /// etcd's program, for the engine `agent`; without it, the one in PATH.
+    /// etcd's program, for the engine `agent`; without it, the one in PATH, else that of its official image.
     #[arg(long, value_name = "FILE", env = "UNDERLAY_ETCD")]
     etcd: Option<PathBuf>,
 
@@ -44,9 +48,12 @@ pub(super) struct Real {
 }
 
 /// Images that were asked for, unpacked. In use as long as this lives.
+#[derive(Default)]
 pub(super) struct Images {
     cilium: Option<image::Root>,
-    etcd: Option<image::Root>,
+    /// Official ones, by version, or why one isn't to be had.
+    official: BTreeMap<String, Result<image::Root, String>>,
+    etcd: Option<Result<image::Root, String>>,
 }
 
 impl EngineName {
@@ -68,23 +75,69 @@ impl EngineName {
 }
 
 impl Real {
-    /// Fetches the images that were asked for. Call it in the network the process was started in.
-    pub(super) fn images(&self) -> Result<Images, Stop> {
-        let obtain = |image: &Option<String>| -> Result<_, Stop> {
+    /// Fetches the images that were asked for, or where none is named those that these cases need on these engines. Call
+    /// it in the network the process was started in.
+    ///
+    /// An image that somebody named and that isn't to be had is an error; an official one skips what needs it.
+    pub(super) fn images(&self, engines: &[EngineName], cases: &[impl AsRef<Case>]) -> Result<Images, Stop> {
+        if !engines.contains(&EngineName::Agent) {
+            return Ok(Images::default());
+        }
+        let named = |image: &Option<String>| -> Result<_, Stop> {
             let Some(text) = image else { return Ok(None) };
             Ok(Some(component::obtain(text.parse()?)?))
         };
-        Ok(Images { cilium: obtain(&self.cilium_image)?, etcd: obtain(&self.etcd_image)? })
+        let (cilium, etcd) = (named(&self.cilium_image)?, named(&self.etcd_image)?);
+        let mut images = Images { cilium, official: BTreeMap::new(), etcd: etcd.map(Ok) };
+        if images.cilium.is_none() && self.cilium_root.is_none() {
+            for version in cases.iter().flat_map(|case| case.as_ref().versions()) {
+                let known = images.official.entry(version.as_str().to_owned());
+                known.or_insert_with(|| official(version));
+            }
+        }
+        if images.etcd.is_none() && self.etcd.is_none() && source::in_path("etcd").is_none() {
+            images.etcd = Some(fetched(component::ETCD_IMAGE, "install etcd, or name it: --etcd FILE"));
+        }
+        Ok(images)
     }
 
     fn sources(&self, images: &Images) -> Result<Sources, Stop> {
         let help = "name a directory with --cilium-root DIR or an image with --cilium-image IMAGE, or run the model: \
                     --engine netns";
-        let Some(root) = images.cilium.as_ref().map(|image| &image.dir).or(self.cilium_root.as_ref()) else {
-            return Err(Stop::usage("--engine agent needs a Cilium", help));
+        let real = |path: &Path| {
+            let found = path.canonicalize();
+            found.map_err(|error| Stop::usage(format!("{}: {error}", path.display()), help))
         };
-        // Where etcd's own image has it (etcd, Dockerfile).
-        let etcd = images.etcd.as_ref().map(|image| image.dir.join("usr/local/bin/etcd")).or(self.etcd.clone());
-        Sources::new(root, etcd.as_deref()).map_err(|reason| Stop::usage(reason, help))
+        let cilium = match images.cilium.as_ref().map(|image| &image.dir).or(self.cilium_root.as_ref()) {
+            Some(tree) => Cilium::Tree(real(tree)?),
+            None => {
+                Cilium::Official(images.official.iter().map(|(version, found)| (version.clone(), dir(found))).collect())
+            }
+        };
+        let etcd = match (&images.etcd, &self.etcd) {
+            // Where its own image has it (etcd, Dockerfile).
+            (Some(image), _) => dir(image).map(|dir| dir.join("usr/local/bin/etcd")),
+            (None, Some(file)) => Ok(real(file)?),
+            (None, None) => source::in_path("etcd").ok_or_else(|| "there is none in PATH".to_owned()),
+        };
+        Ok(Sources { cilium, etcd })
     }
+}
+
+fn dir(image: &Result<image::Root, String>) -> Result<PathBuf, String> {
+    image.as_ref().map(|image| image.dir.clone()).map_err(Clone::clone)
+}
+
+/// The official image of a version.
+fn official(version: &Version) -> Result<image::Root, String> {
+    let remedy = "name a directory with --cilium-root DIR, or another image with --cilium-image IMAGE";
+    if version.patch().is_none() {
+        return Err(format!("no release is of that name; name one, such as {version}.0; or {remedy}"));
+    }
+    fetched(&component::cilium_image(version), remedy)
+}
+
+fn fetched(image: &str, remedy: &str) -> Result<image::Root, String> {
+    let found = image.parse().and_then(component::obtain);
+    found.map_err(|error: image::Error| format!("{error}; remedy: {remedy}"))
 }

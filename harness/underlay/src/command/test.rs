@@ -166,7 +166,7 @@ pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
         return Err(Stop::usage(message, "--engine netns,agent"));
     }
 
-    let images = args.real.images()?;
+    let images = args.real.images(&[name], &cases)?;
     let entered = lab::sandbox::enter();
     let is_able = entered.is_ok();
     let engine = match entered {
@@ -214,7 +214,7 @@ fn against(args: &Args, names: [EngineName; 2], cases: Vec<Arc<Case>>, color: Co
     if args.report.is_some() {
         return Err(Stop::usage("--report is for one engine", "--format json, or --record DIR"));
     }
-    let images = args.real.images()?;
+    let images = args.real.images(&names, &cases)?;
     let bench = Bench::enter()?;
     let [first, second] = names;
     let asked = truth::Asked {

@@ -73,7 +73,7 @@ pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
     }
     let paint = color.for_stream(&io::stdout());
     let shown = Shown { case: case.clone(), alone: others.is_empty(), paint };
-    let images = args.real.images()?;
+    let images = args.real.images(&[args.engine], std::slice::from_ref(&case))?;
     let order = Order { case, engine: args.engine.engine(&args.real, &images)?, name, folder };
     if args.detach {
         return detached(order, args.engine, &shown);

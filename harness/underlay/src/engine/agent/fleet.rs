@@ -53,7 +53,7 @@ impl Fleet for Real {
         for needed in [Capability::Cgroup2, Capability::Bpf] {
             lab::doctor::try_one(needed).await?;
         }
-        let store = Store::start(&sources.etcd).await?;
+        let store = Store::start(sources.etcd()?).await?;
         let mut nodes = Vec::new();
         for (node, place) in case.network.cluster_nodes().zip(0..) {
             if let Some(built) = lab.node(&node.name) {

@@ -19,24 +19,30 @@ const PROGRAMS: &str = "var/lib/cilium/bpf";
 /// Where Cilium and etcd come from.
 #[derive(Debug, Clone)]
 pub struct Sources {
+    /// Cilium.
+    pub cilium: Cilium,
+    /// etcd's program, or why there is none.
+    pub etcd: Result<PathBuf, String>,
+}
+
+/// Where Cilium comes from.
+#[derive(Debug, Clone)]
+pub enum Cilium {
     /// A Cilium's root, or a folder of such, by version.
-    pub cilium: PathBuf,
-    /// etcd's program.
-    pub etcd: PathBuf,
+    Tree(PathBuf),
+    /// Each version's own root, or why it isn't to be had.
+    Official(BTreeMap<String, Result<PathBuf, String>>),
 }
 
 impl Sources {
-    /// Cilium from `cilium`; etcd from there, or found in PATH.
+    /// etcd's program.
     ///
     /// # Errors
-    /// What is missing, with the remedy.
-    pub fn new(cilium: &Path, etcd: Option<&Path>) -> Result<Self, String> {
-        let cilium = cilium.canonicalize().map_err(|error| format!("{}: {error}", cilium.display()))?;
-        let etcd = match etcd {
-            Some(file) => file.canonicalize().map_err(|error| format!("{}: {error}", file.display()))?,
-            None => in_path("etcd").ok_or("there is no etcd in PATH: install it, or name it with --etcd FILE")?,
-        };
-        Ok(Self { cilium, etcd })
+    /// There is none: cases are skipped, with the remedy.
+    pub fn etcd(&self) -> Result<&Path, EngineError> {
+        let missing =
+            |reason: &String| EngineError::Unsupported { engine: "agent", what: format!("run etcd: {reason}") };
+        self.etcd.as_deref().map_err(missing)
     }
 
     /// The root of this version.
@@ -44,19 +50,24 @@ impl Sources {
     /// # Errors
     /// There is none: the case is skipped, with the remedy.
     pub fn root(&self, version: &Version) -> Result<Root, EngineError> {
-        if self.cilium.join(AGENT).exists() {
-            return Root::open(&self.cilium);
+        let cilium = match &self.cilium {
+            Cilium::Tree(path) => path,
+            Cilium::Official(versions) => {
+                let unknown = || Err("it was not asked for".to_owned());
+                let found = versions.get(version.as_str()).cloned().unwrap_or_else(unknown);
+                return found.map_err(|reason| missing(version, &reason)).and_then(|path| Root::open(&path));
+            }
+        };
+        if cilium.join(AGENT).exists() {
+            return Root::open(cilium);
         }
         let bare = version.as_str().trim_start_matches('v');
         let names = [bare.to_owned(), format!("v{bare}"), version.minor().to_string()];
-        let found = names.iter().map(|name| self.cilium.join(name)).find(|root| root.join(AGENT).exists());
+        let found = names.iter().map(|name| cilium.join(name)).find(|root| root.join(AGENT).exists());
         let Some(root) = found else {
-            let what = format!(
-                "run Cilium {version}: there is no {AGENT} in {}, nor below {bare}/ or {}/ in there",
-                self.cilium.display(),
-                version.minor()
-            );
-            return Err(EngineError::Unsupported { engine: "agent", what });
+            let (folder, minor) = (cilium.display(), version.minor());
+            let reason = format!("there is no {AGENT} in {folder}, nor below {bare}/ or {minor}/ in there");
+            return Err(missing(version, &reason));
         };
         Root::open(&root)
     }
@@ -148,7 +159,12 @@ impl Root {
     }
 }
 
-fn in_path(program: &str) -> Option<PathBuf> {
+fn missing(version: &Version, reason: &str) -> EngineError {
+    EngineError::Unsupported { engine: "agent", what: format!("run Cilium {version}: {reason}") }
+}
+
+/// A program that is in PATH.
+pub fn in_path(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
     env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }
