@@ -9,6 +9,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use elsewhere::{Elsewhere, ended};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -38,6 +39,8 @@ fn main() -> ExitCode {
         here("a_host_where_no_agent_lives_is_up_all_the_same", dead_agents),
         here("ctrl_c_ends_one_in_the_foreground", foreground),
     ];
+    let no_ip = Command::new("ip").arg("-V").output().is_err();
+    trials.push(here("agents_notice_what_is_done_in_a_shell", noticed).with_ignored_flag(cannot || no_ip));
     for (name, test) in [
         ("an_ordinary_user_goes_from_up_to_down", from_up_to_down as fn(&Folder) -> Result<(), Failed>),
         ("an_ordinary_user_captures", capture),
@@ -99,6 +102,28 @@ fn from_up_to_down(folder: &Folder) -> Result<(), Failed> {
         return Err("it should be down".into());
     }
     folder.is_empty()
+}
+
+/// How long agents may take to notice, on a busy machine.
+const NOTICE: Duration = Duration::from_secs(20);
+
+fn noticed(folder: &Folder) -> Result<(), Failed> {
+    folder.ask(&["up", "--detach", "--name", "noticed", "scenarios/devices/node-ip-overlay.yaml::unset"])?;
+    for (state, devices) in [("down", &["enp0s6"][..]), ("up", &["enp0s6", "tailscale0"])] {
+        folder.ask(&["exec", "master", "--", "ip", "link", "set", "tailscale0", state])?;
+        let began = Instant::now();
+        loop {
+            let labs = folder.labs()?;
+            let is = &labs.first().ok_or("it is up")?["state"]["nodes"]["master"]["devices"];
+            if *is == serde_json::json!(devices) {
+                break;
+            }
+            if began.elapsed() > NOTICE {
+                return Err(format!("with tailscale0 {state} the agent should have {devices:?}, not {is}").into());
+            }
+        }
+    }
+    folder.ask(&["down"]).map(drop)
 }
 
 fn codes_and_signals(folder: &Folder) -> Result<(), Failed> {

@@ -8,6 +8,7 @@ mod impair;
 mod link;
 mod operational;
 mod route;
+mod watch;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -28,6 +29,7 @@ pub use dump::{AddressInfo, LinkInfo, NeighbourInfo, NeighbourState, RouteInfo};
 pub use impair::Netem;
 pub use link::{BondMode, VethEnd, add_veth};
 pub use route::{Neighbour, Route, RouteKind, Rule, Scope, table};
+pub use watch::{NetworkWatch, watch_network};
 
 /// Bytes read at once; the kernel fills at most 32 KiB of a dump into one datagram.
 const RECEIVE_BUFFER: usize = 64 * 1024;
@@ -57,6 +59,14 @@ impl Client {
             source,
         })?;
         Ok(Self { socket, namespace: namespace.to_owned(), sequence: 0 })
+    }
+
+    /// Joins groups of messages that come of the kernel's own accord.
+    pub(crate) fn join(&mut self, step: &str, groups: &[u32]) -> Result<()> {
+        let mut joining = groups.iter();
+        joining
+            .try_for_each(|group| self.socket.add_membership(*group))
+            .map_err(|source| self.failed(step, None, source))
     }
 
     /// The bare socket, registered with the runtime, for messages that come of the kernel's own accord.

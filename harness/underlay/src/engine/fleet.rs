@@ -70,6 +70,16 @@ pub trait Fleet: Send + Sync + Sized {
     /// The kernel's answer, or an agent's.
     fn react(&mut self, running: &Case) -> impl Future<Output = Result<(), EngineError>> + Send;
 
+    /// Agents that aren't told by the kernel look whether their nodes' links, addresses or routes are others than they
+    /// know, and take notice. Whether they were. Real agents are told.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    fn notice(&mut self, running: &Case) -> impl Future<Output = Result<bool, EngineError>> + Send {
+        let _ = running;
+        std::future::ready(Ok(false))
+    }
+
     /// Every agent starts anew, with what the ConfigMap and the Node objects say by now.
     ///
     /// # Errors

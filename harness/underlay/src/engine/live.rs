@@ -26,6 +26,12 @@ pub trait Live: Send + Sync {
     /// Sends a probe; gives what came back, and the packet's way where it was seen.
     fn send<'a>(&'a self, probe: &'a ProbeSpec) -> BoxFuture<'a, Result<(Evidence, Option<Trace>), EngineError>>;
 
+    /// The cluster's nodes, whose agents heed what becomes of links, addresses and routes.
+    fn nodes(&self) -> Vec<Namespace>;
+
+    /// Has agents take notice of what changed on their nodes by nobody's step. Whether anything had.
+    fn notice(&mut self) -> BoxFuture<'_, Result<bool, EngineError>>;
+
     /// Takes steps and waits until the cluster has reacted.
     fn play<'a>(&'a mut self, steps: &'a [Step]) -> BoxFuture<'a, Result<Timeline, EngineError>>;
 }

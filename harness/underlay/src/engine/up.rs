@@ -257,6 +257,22 @@ impl<F: Fleet> Live for Up<F> {
         self.lab.namespaces().into_iter().chain(pods.map(|pod| pod.namespace.clone())).collect()
     }
 
+    fn nodes(&self) -> Vec<Namespace> {
+        let nodes = self.lab.network.cluster_nodes().filter_map(|node| self.lab.node(&node.name));
+        nodes.map(|node| node.namespace.clone()).collect()
+    }
+
+    fn notice(&mut self) -> BoxFuture<'_, Result<bool, EngineError>> {
+        Box::pin(async move {
+            let Some(cluster) = &mut self.cluster else { return Ok(false) };
+            let noticed = cluster.fleet.notice(self.story.running()).await?;
+            if noticed {
+                self.settle().await?;
+            }
+            Ok(noticed)
+        })
+    }
+
     fn send<'a>(&'a self, probe: &'a ProbeSpec) -> BoxFuture<'a, Result<(Evidence, Option<Trace>), EngineError>> {
         Box::pin(async move {
             let field = self.field()?;

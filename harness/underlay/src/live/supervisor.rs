@@ -13,10 +13,11 @@ use std::time::{Duration, SystemTime};
 
 use lab::Namespace;
 use lab::init::Init;
+use lab::netlink::watch_network;
 use lab::sandbox::{self, Privilege};
 use nix::unistd::geteuid;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::RwLock;
+use tokio::sync::{Notify, RwLock};
 use topology::source::choices;
 
 use super::describe::{Applied, Description, Identity, State, place};
@@ -29,7 +30,7 @@ use super::wire::Listener;
 use crate::case::Case;
 use crate::engine::live::Live;
 use crate::exit;
-use crate::observed::Engine;
+use crate::observed::{Engine, EngineError};
 use crate::report::schema::{self, Dns};
 use crate::report::trace::Traced;
 use crate::runner::{self, Interrupt, Interrupts};
@@ -39,6 +40,10 @@ use crate::verdict::judge_steps;
 
 /// Within this time a client has said its first line.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Changes of a node's network are taken note of together that come within this time, as agents do (Cilium 1.18,
+/// pkg/datapath/linux/devices_controller.go).
+const BATCH: Duration = Duration::from_millis(100);
 
 /// What is to be kept up.
 pub struct Order {
@@ -119,8 +124,15 @@ async fn run(
             // Nothing ever comes over it but its end.
             let _ = line.readable().await;
         };
+        let changed = Arc::new(Notify::new());
+        let watches = {
+            let live = hosted.live.read().await;
+            live.0.nodes().iter().map(|node| watch_network(node, Arc::clone(&changed))).collect::<Result<Vec<_>, _>>()
+        };
+        let _watches = watches.map_err(EngineError::from)?;
         tokio::select! {
             () = answer_all(&listener, &hosted) => {}
+            () = heed(&changed, &hosted) => {}
             _ = interrupts.next() => {}
             () = first_process_ended => eprintln!("the first process of lab `{}` was killed", order.name),
         }
@@ -154,6 +166,18 @@ async fn answer_all(listener: &UnixListener, hosted: &Arc<Hosted>) {
             }
             // No file may be opened: until one is closed there is nothing to do.
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
+
+/// Has agents take notice of what is done to their nodes' network in a shell. Never ends.
+async fn heed(changed: &Notify, hosted: &Hosted) {
+    loop {
+        changed.notified().await;
+        tokio::time::sleep(BATCH).await;
+        let mut live = hosted.live.write().await;
+        if let Err(error) = live.0.notice().await {
+            eprintln!("the agents could not take notice of a change: {error}");
         }
     }
 }

@@ -34,6 +34,8 @@ const POD_RULES: u32 = 10;
 /// Table of pods' own packets, and of those a service redirected.
 const EGRESS_TABLE: u32 = 2004;
 const SERVICE_EGRESS_TABLE: u32 = 2005;
+/// All tables that are the agent's.
+pub const TABLES: [u32; 2] = [EGRESS_TABLE, SERVICE_EGRESS_TABLE];
 
 /// The hardware address of a node's VXLAN device, by the node's place in the cluster.
 pub fn vxlan_mac(node_index: usize) -> [u8; 6] {

@@ -15,6 +15,7 @@ use lab::{Lab, Namespace};
 use super::agents;
 use super::datapath::Datapath;
 use super::firewall::Firewall;
+use super::notice;
 use crate::case::Case;
 use crate::engine::fleet::{Fleet, Wanted};
 use crate::engine::inputs::{self, node_index};
@@ -121,6 +122,19 @@ impl Fleet for Modelled {
             }
         }
         self.carry_out().await
+    }
+
+    async fn notice(&mut self, running: &Case) -> Result<bool, EngineError> {
+        let mut changed = false;
+        for node in &self.nodes {
+            let (links, routes) = inputs::seen(&node.namespace)?;
+            let known = (&node.inputs.links[..], &node.inputs.routes[..]);
+            changed |= notice::differs(&node.decisions, (&links, &routes), known);
+        }
+        if changed {
+            self.react(running).await?;
+        }
+        Ok(changed)
     }
 
     /// One that dies of it leaves what it did before: programs and routes stay without their agent.

@@ -7,6 +7,7 @@ pub mod agents;
 mod datapath;
 mod firewall;
 mod fleet;
+mod notice;
 
 use std::pin::Pin;
 
