@@ -77,8 +77,7 @@ fn lacking<T>(sandbox: &Result<T, Missing>, network: &Network, runtime: &Runtime
     if let Err(missing) = sandbox {
         return Some(missing.clone());
     }
-    let needs = lab::doctor::needs(network);
-    needs.into_iter().find_map(|need| runtime.block_on(lab::doctor::try_one(need)).err())
+    runtime.block_on(lab::doctor::try_for(network)).err()
 }
 
 async fn comes_back(network: Network, form: Form) -> Result<(), Failed> {

@@ -44,6 +44,17 @@ pub async fn try_one(capability: Capability) -> Result<(), Missing> {
     })
 }
 
+/// Tries all that a lab of this network needs.
+///
+/// # Errors
+/// The first thing that is missing.
+pub async fn try_for(network: &Network) -> Result<(), Missing> {
+    for need in needs(network) {
+        try_one(need).await?;
+    }
+    Ok(())
+}
+
 /// What a lab of this network needs, in the order of [`Capability::ALL`]. Pure.
 pub fn needs(network: &Network) -> Vec<Capability> {
     let nics = || network.nodes.iter().flat_map(|node| &node.nics);

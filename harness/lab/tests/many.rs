@@ -32,10 +32,9 @@ fn main() -> ExitCode {
     let runtime = Builder::new_multi_thread().max_blocking_threads(BLOCKING).enable_all().build();
     let runtime = runtime.expect("a runtime starts");
     let network = network();
-    let barred = entered.err().or_else(|| {
-        let mut needs = lab::doctor::needs(&network).into_iter();
-        needs.find_map(|need| runtime.block_on(lab::doctor::try_one(need)).err()).map(|missing| missing.to_string())
-    });
+    let barred = entered
+        .err()
+        .or_else(|| runtime.block_on(lab::doctor::try_for(&network)).err().map(|missing| missing.to_string()));
     if let (Some(reason), false) = (&barred, arguments.list) {
         eprintln!("all is ignored: {reason}");
     }

@@ -51,9 +51,7 @@ fn cases() -> Vec<Case> {
 }
 
 fn lacking<T>(sandbox: Result<T, Missing>, runtime: &Runtime) -> Option<Missing> {
-    let needs = lab::doctor::needs(&cases()[0].network);
-    let tried = |need| runtime.block_on(lab::doctor::try_one(need)).err();
-    sandbox.err().or_else(|| needs.into_iter().find_map(tried))
+    sandbox.and_then(|_| runtime.block_on(lab::doctor::try_for(&cases()[0].network))).err()
 }
 
 /// Gives a namespace a way out, so that nothing fails to leave for want of one, and returns a socket that gets whatever

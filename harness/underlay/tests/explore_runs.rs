@@ -53,11 +53,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let sandbox = lab::sandbox::enter();
     let runtime = Runtime::new().expect("a runtime starts");
-    let needs = doctor::needs(&case().network);
-    let missing = match sandbox {
-        Err(missing) => Some(missing),
-        Ok(_) => needs.into_iter().find_map(|need| runtime.block_on(doctor::try_one(need)).err()),
-    };
+    let missing = sandbox.and_then(|_| runtime.block_on(doctor::try_for(&case().network))).err();
     if let (Some(missing), false) = (&missing, arguments.list) {
         eprintln!("all is ignored: {missing}");
     }

@@ -70,8 +70,7 @@ fn lacking<T>(sandbox: &Result<T, Missing>, network: &Network, runtime: &Runtime
     if let Err(missing) = sandbox {
         return Some(missing.clone());
     }
-    let needs = lab::doctor::needs(network);
-    needs.into_iter().find_map(|need| runtime.block_on(lab::doctor::try_one(need)).err())
+    runtime.block_on(lab::doctor::try_for(network)).err()
 }
 
 /// A cluster on `network`: the guide's, with each node's `--node-ip` on the overlay, or on its first NIC without one.

@@ -39,11 +39,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let sandbox = lab::sandbox::enter();
     let runtime = Arc::new(Runtime::new().expect("a runtime starts"));
-    let needs = lab::doctor::needs(&cases(FILES[0])[0].network);
-    let missing = match sandbox {
-        Err(missing) => Some(missing),
-        Ok(_) => needs.into_iter().find_map(|need| runtime.block_on(lab::doctor::try_one(need)).err()),
-    };
+    let missing = sandbox.and_then(|_| runtime.block_on(lab::doctor::try_for(&cases(FILES[0])[0].network))).err();
     if let (Some(missing), false) = (&missing, arguments.list) {
         eprintln!("all is ignored: {missing}");
     }
