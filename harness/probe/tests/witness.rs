@@ -28,6 +28,7 @@ fn main() {
         ("nobody_answers_for_the_destination", || block_on(silence())),
         ("a_question_already_open_counts", || block_on(open_question())),
         ("the_outer_packet_of_vxlan_waits_in_vain", || block_on(vxlan())),
+        ("the_kernel_that_says_so_names_the_same_death", || block_on(kernel_says_so())),
         ("a_connection_that_never_left", || block_on(connection())),
         ("a_ping_that_never_left", || block_on(never_left())),
         ("a_host_that_answers_late_is_no_death", || block_on(late())),
@@ -98,6 +99,24 @@ async fn vxlan() -> Outcome {
         (death.namespace.as_str(), death.interface.as_deref(), death.cause),
         ("one", Some("eth0"), Cause::NoNeighbour(nowhere)),
         "the death of the outer packet, which was never seen",
+    )
+}
+
+/// As before, with a witness that is more patient than the kernel: that gives up asking after three seconds, and says so.
+async fn kernel_says_so() -> Outcome {
+    let nowhere = Ipv4Addr::new(10, 0, 0, 24);
+    let net = Tunnelled::build(nowhere)?;
+    let capture = Capture::start(&[net.one.clone(), net.two.clone()])?;
+    let witness = Witness::new(&capture, &DropLog::default()).with_grace(DEADLINE * 10);
+    let id = token();
+    let watch = witness.watch(payload(id));
+    ping(&net.one, INNER_TWO, id, 56)?;
+    let death = timeout(DEADLINE, watch).await?;
+    expect(death.detail.contains("host unreachable"), true, "it is told by an ICMP error")?;
+    expect(
+        (death.namespace.as_str(), death.interface.as_deref(), death.cause),
+        ("one", Some("eth0"), Cause::NoNeighbour(nowhere)),
+        "the death",
     )
 }
 

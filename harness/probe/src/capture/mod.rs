@@ -15,6 +15,7 @@ mod tap;
 
 use std::cmp::Reverse;
 use std::io;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
@@ -25,7 +26,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::correlate::arp::ArpSeen;
+use crate::correlate::arp::{ArpSeen, Asked};
 use crate::correlate::identify::Identified;
 use crate::correlate::sealed::{self, SealedDeath, SealedSighting};
 use crate::correlate::{Correlator, Limits, MarkId, Place, Seen};
@@ -517,7 +518,10 @@ impl State {
             return false;
         }
         let Some(found) = self.correlator.identify(place, &decoded) else { return false };
-        let death = told_elsewhere(&tap.name, &found);
+        let death = told_elsewhere(&tap.name, &found).map(|death| {
+            let questions = self.correlator.questions.open(place, read);
+            asked_in_vain(death, questions)
+        });
         let interface = tap.name_of(raw.link);
         let sighting = Sighting {
             namespace: Arc::clone(&tap.name),
@@ -612,6 +616,19 @@ fn told_elsewhere(namespace: &str, found: &Identified) -> Option<Death> {
     let quoted = found.quoted.as_ref()?;
     let elsewhere = !quoted.outer.is_empty() || quoted.answer;
     elsewhere.then(|| told(namespace, found.kind, &found.packet, quoted)).flatten()
+}
+
+/// "Host unreachable" from who asks for a hardware address in vain says just that (Linux, net/ipv4/route.c,
+/// `ipv4_link_failure`): one death, whether the witness or the kernel was first to lose patience.
+fn asked_in_vain<'a>(death: Death, questions: impl Iterator<Item = &'a Asked>) -> Death {
+    let Cause::Told { error: IcmpError::Unreachable(1), by } = death.cause else { return death };
+    let mut own = questions.filter(|asked| IpAddr::V4(asked.asker) == by);
+    match (own.next(), own.next()) {
+        (Some(asked), None) => {
+            Death { interface: Some(asked.interface.to_string()), cause: Cause::NoNeighbour(asked.target), ..death }
+        }
+        _ => death,
+    }
 }
 
 /// The death that an ICMP error speaks of, wherever it goes. `namespace` is where it was seen.
