@@ -305,7 +305,7 @@ fn lost_error(track: &Track, last: &Seen) -> Option<Death> {
     // What is too big may be sent again smaller.
     let says = |sighting: &Sighting| match sighting.kind {
         Kind::IcmpError(IcmpError::TooBig(_)) => None,
-        kind => told(&sighting.namespace, kind, &sighting.packet, sighting.quoted.as_ref()?),
+        kind => told::death(&sighting.namespace, kind, &sighting.packet, sighting.quoted.as_ref()?),
     };
     let last = says(&last.sighting)?;
     let deaths = track.seen().filter_map(|seen| Some((seen.sighting.time, says(&seen.sighting)?)));

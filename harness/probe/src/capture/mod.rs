@@ -12,10 +12,10 @@ pub mod sighting;
 pub mod stream;
 mod sys;
 mod tap;
+pub(crate) mod told;
 
 use std::cmp::Reverse;
 use std::io;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
@@ -26,15 +26,14 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::correlate::arp::{ArpSeen, Asked};
-use crate::correlate::identify::Identified;
+use crate::correlate::arp::ArpSeen;
 use crate::correlate::sealed::{self, SealedDeath, SealedSighting};
 use crate::correlate::{Correlator, Limits, MarkId, Place, Seen};
 use crate::deathwatch::{Cause, Death};
 use crate::mark::Mark;
 
-use decode::{Decoded, Decoder, IcmpError};
-use sighting::{Direction, Kind, Quoted, Sighting, Summary, Transport};
+use decode::{Decoded, Decoder};
+use sighting::{Direction, Kind, Sighting, Summary};
 use sys::Readiness;
 use tap::{Raw, Tap};
 
@@ -518,9 +517,9 @@ impl State {
             return false;
         }
         let Some(found) = self.correlator.identify(place, &decoded) else { return false };
-        let death = told_elsewhere(&tap.name, &found).map(|death| {
+        let death = told::elsewhere(&tap.name, &found).map(|death| {
             let questions = self.correlator.questions.open(place, read);
-            asked_in_vain(death, questions)
+            told::asked_in_vain(death, questions)
         });
         let interface = tap.name_of(raw.link);
         let sighting = Sighting {
@@ -571,7 +570,7 @@ impl State {
             Kind::Answer => "answer",
             Kind::IcmpError(_) => return false,
         };
-        if !ends_it(&found.packet) || track.dropped.is_some() {
+        if !told::ends_it(&found.packet) || track.dropped.is_some() {
             return false;
         }
         let (source, destination) = (found.packet.source, found.packet.destination);
@@ -590,15 +589,6 @@ impl State {
     }
 }
 
-/// Whether a packet's death is its probe's: a connection whose later segments are lost may yet recover by another way;
-/// one that isn't opened won't.
-fn ends_it(packet: &Summary) -> bool {
-    match packet.transport {
-        Transport::Tcp { syn, .. } => syn,
-        _ => true,
-    }
-}
-
 /// Sightings in the order things happened. A packet that eBPF redirects into another namespace keeps the time it came in
 /// at (Linux, net/core/filter.c, `skb_do_redirect`): of two at the same time the one that may go further was first.
 fn in_order(sighting: &Sighting) -> (SystemTime, Reverse<u8>) {
@@ -609,49 +599,6 @@ fn in_order(sighting: &Sighting) -> (SystemTime, Reverse<u8>) {
 /// where eBPF looks at packets before the kernel would turn them away (Cilium 1.18, bpf/bpf_overlay.c).
 fn takes_all(interface: &str) -> bool {
     interface.starts_with("cilium_")
-}
-
-/// The death that an ICMP error tells somebody else than the probe.
-fn told_elsewhere(namespace: &str, found: &Identified) -> Option<Death> {
-    let quoted = found.quoted.as_ref()?;
-    let elsewhere = !quoted.outer.is_empty() || quoted.answer;
-    elsewhere.then(|| told(namespace, found.kind, &found.packet, quoted)).flatten()
-}
-
-/// "Host unreachable" from who asks for a hardware address in vain says just that (Linux, net/ipv4/route.c,
-/// `ipv4_link_failure`): one death, whether the witness or the kernel was first to lose patience.
-fn asked_in_vain<'a>(death: Death, questions: impl Iterator<Item = &'a Asked>) -> Death {
-    let Cause::Told { error: IcmpError::Unreachable(1), by } = death.cause else { return death };
-    let mut own = questions.filter(|asked| IpAddr::V4(asked.asker) == by);
-    match (own.next(), own.next()) {
-        (Some(asked), None) => {
-            Death { interface: Some(asked.interface.to_string()), cause: Cause::NoNeighbour(asked.target), ..death }
-        }
-        _ => death,
-    }
-}
-
-/// The death that an ICMP error speaks of, wherever it goes. `namespace` is where it was seen.
-pub(crate) fn told(namespace: &str, kind: Kind, packet: &Summary, quoted: &Quoted) -> Option<Death> {
-    let Kind::IcmpError(error) = kind else { return None };
-    let final_ = match error {
-        // An answer that finds its asker gone had been waited for by somebody who has another one.
-        IcmpError::Unreachable(3) => !quoted.answer,
-        IcmpError::Unreachable(_) | IcmpError::TimeExceeded(_) | IcmpError::TooBig(_) => true,
-        IcmpError::Other(..) => false,
-    };
-    if !final_ || !ends_it(&quoted.packet) {
-        return None;
-    }
-    let what = if quoted.answer { "answer" } else { "packet" };
-    let carrier = quoted.outer.first().unwrap_or(&quoted.packet);
-    let mut detail = format!("{} told {}: {error}, about the {what} ", packet.source, packet.destination);
-    detail.push_str(&format!("{} → {}", carrier.source, carrier.destination));
-    if !quoted.outer.is_empty() {
-        detail.push_str(&format!(", which carried {} → {}", quoted.packet.source, quoted.packet.destination));
-    }
-    let cause = Cause::Told { error, by: packet.source };
-    Some(Death { namespace: namespace.to_owned(), interface: None, cause, answer: quoted.answer, detail })
 }
 
 impl Seen {
