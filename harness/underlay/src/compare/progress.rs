@@ -1,21 +1,30 @@
-//! How far a comparison's runs are, on standard error: a bar on a terminal, else one line. What cases come to is not
-//! told: that something fails on one of the sides is what a comparison is for.
+//! How far a comparison's runs are, on standard error: a bar on a terminal, else a line now and then. What cases come to is
+//! not told: that something fails on one of the sides is what a comparison is for.
 
 use std::io::{self, IsTerminal, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::runner::{Event, Reporter};
 
+/// From one line to the next, where there is no bar: real agents take their time, and whoever waits wants to know.
+const EVERY: Duration = Duration::from_secs(30);
+
 /// Shows how many cases are done.
 #[derive(Debug)]
-pub struct Progress(Option<ProgressBar>);
+pub struct Progress {
+    bar: Option<ProgressBar>,
+    done: usize,
+    of: usize,
+    told: Instant,
+}
 
 impl Progress {
     /// On standard error.
     pub fn new() -> Self {
-        Self(io::stderr().is_terminal().then(ProgressBar::new_spinner))
+        let bar = io::stderr().is_terminal().then(ProgressBar::new_spinner);
+        Self { bar, done: 0, of: 0, told: Instant::now() }
     }
 }
 
@@ -27,8 +36,9 @@ impl Default for Progress {
 
 impl Reporter for Progress {
     fn event(&mut self, event: &Event) -> io::Result<()> {
-        match (event, &self.0) {
+        match (event, &self.bar) {
             (Event::RunStarted { cases, jobs }, None) => {
+                (self.of, self.told) = (cases.len(), Instant::now());
                 writeln!(io::stderr(), "running {} cases, {jobs} at a time", cases.len())?;
             }
             (Event::RunStarted { cases, .. }, Some(bar)) => {
@@ -38,6 +48,13 @@ impl Reporter for Progress {
                 bar.enable_steady_tick(Duration::from_millis(100));
             }
             (Event::CaseFinished { .. }, Some(bar)) => bar.inc(1),
+            (Event::CaseFinished { .. }, None) => {
+                self.done += 1;
+                if self.told.elapsed() >= EVERY {
+                    self.told = Instant::now();
+                    writeln!(io::stderr(), "{} of {} cases done", self.done, self.of)?;
+                }
+            }
             (Event::RunFinished(_), Some(bar)) => bar.finish_and_clear(),
             _ => {}
         }
