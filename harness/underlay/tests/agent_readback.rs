@@ -120,6 +120,15 @@ fn a_monitors_strange_lines_are_no_drop() {
 }
 
 #[test]
+fn a_table_that_isnt_there_is_told_from_other_trouble() {
+    let path = "/sys/fs/bpf/tc/globals/cilium_snat_v4_external";
+    let said =
+        format!("exit status: 1: Error: Unable to open {path}: loading pinned map {path}: no such file or directory");
+    assert!(nat::has_no_table(&said), "as 1.18.2 says it without NodePort and BPF masquerading");
+    assert!(!nat::has_no_table(&said.replace("no such file or directory", "operation not permitted")));
+}
+
+#[test]
 fn where_a_program_says_so() {
     let metrics = recorded("metrics.json");
     assert_eq!(drops::source(&metrics, "Stale or unroutable IP").as_deref(), Some("bpf_host.c:865"));

@@ -100,6 +100,7 @@ impl Fleet for Real {
                 pods.push(endpoint::admit(node, pod).await?);
             }
             settle::in_place(node, pods.len(), None).await?;
+            settle::note(node).await?;
             Ok::<_, EngineError>(pods)
         });
         self.pods = futures::future::try_join_all(admitted).await?;
@@ -128,7 +129,10 @@ impl Fleet for Real {
     async fn restart(&mut self, running: &Case, installed: &Installed) -> Result<(), EngineError> {
         let since = SystemTime::now();
         self.start_agents(running, installed).await?;
-        let waiting = self.running().map(|(node, pods)| settle::in_place(node, pods, Some(since)));
+        let waiting = self.running().map(|(node, pods)| async move {
+            settle::in_place(node, pods, Some(since)).await?;
+            settle::note(node).await
+        });
         let failed = futures::future::join_all(waiting).await.into_iter().find_map(Result::err);
         // One that dies while it restores its pods has answered before.
         let mut died = false;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ipnet::Ipv4Net;
@@ -12,6 +13,7 @@ use serde_json::Value;
 
 use super::api::Api;
 use super::process::{self, Log, Process, QUESTION};
+use super::settle::Settled;
 use super::source::Root;
 use super::store::Store;
 use crate::engine::inputs;
@@ -31,6 +33,8 @@ pub const PODS: &str = "/run/cilium/netns";
 pub const SERVICES: &str = "/run/cilium/services.json";
 /// What it compiles for its endpoints, a directory each.
 pub const STATE: &str = "/run/cilium/state";
+/// What it compiles into all of its programs (Cilium 1.18, pkg/option, `GetNodeConfigPath`).
+pub const NODE_CONFIG: &str = "/run/cilium/state/globals/node_config.h";
 /// Its options, a file each.
 const OPTIONS: &str = "/run/cilium/config";
 /// Its API's socket.
@@ -69,6 +73,7 @@ pub struct NodeAgent {
     cgroup: PathBuf,
     root: Root,
     process: Option<Process>,
+    settled: Mutex<Option<Settled>>,
 }
 
 impl NodeAgent {
@@ -122,7 +127,18 @@ impl NodeAgent {
             cgroup,
             root,
             process: None,
+            settled: Mutex::default(),
         })
+    }
+
+    /// What its programs were for when they were last in place; none before that.
+    pub fn last_settled(&self) -> Option<Settled> {
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// They are in place now.
+    pub fn settled(&self, now: Settled) {
+        *self.settled.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
     }
 
     /// Starts the agent with these options, in place of the one that runs, and waits until it answers or has died.
@@ -228,10 +244,12 @@ impl NodeAgent {
 /// Has the first agent take this address as its own, as if one that ran before had had it. Left alone it takes any that is
 /// free, at times one that a pod is to have. (Cilium 1.18, pkg/node/address.go, `getCiliumHostIPsFromFile`.)
 fn remember_router(surroundings: &Surroundings, address: std::net::Ipv4Addr) -> std::io::Result<()> {
-    let folder = surroundings.path(Path::new(STATE).join("globals"));
-    fs::create_dir_all(&folder)?;
+    let file = surroundings.path(NODE_CONFIG);
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder)?;
+    }
     let number = u32::from_ne_bytes(address.octets());
-    fs::write(folder.join("node_config.h"), format!("#define IPV4_GATEWAY {number:#x}\n"))
+    fs::write(file, format!("#define IPV4_GATEWAY {number:#x}\n"))
 }
 
 /// The agent's own address, the pods' next hop, as its API tells it.

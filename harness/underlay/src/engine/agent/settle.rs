@@ -29,7 +29,7 @@ pub async fn in_place(node: &NodeAgent, pods: usize, since: Option<SystemTime>) 
     loop {
         let states = states(node).await?;
         let waiting = states.iter().find_map(|(id, state)| match (state.as_str(), since) {
-            ("ready", Some(since)) if !compiled_since(node, *id, since) => Some("as it was before the restart"),
+            ("ready", Some(since)) if !compiled_since(node, *id, since) => Some("as it was before"),
             ("ready", _) => None,
             (other, _) => Some(other),
         });
@@ -45,26 +45,58 @@ pub async fn in_place(node: &NodeAgent, pods: usize, since: Option<SystemTime>) 
     }
 }
 
+/// What an agent's programs were for when they were last in place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settled {
+    /// When that was.
+    at: SystemTime,
+    /// The selected devices: index and name.
+    devices: Vec<(u32, String)>,
+}
+
+/// Takes note of what an agent's programs are for, now that they are in place.
+///
+/// # Errors
+/// The agent doesn't answer.
+pub async fn note(node: &NodeAgent) -> Result<(), EngineError> {
+    let devices = selected(&devices(node).await?);
+    node.settled(Settled { at: SystemTime::now(), devices });
+    Ok(())
+}
+
 /// Waits until an agent that runs has taken notice of the node's links as they are, and its programs follow.
+///
+/// Other devices mean a new configuration of the node, and then other programs for every endpoint (Cilium 1.18,
+/// pkg/datapath/orchestrator), seconds later: until then all are as ready as before.
 ///
 /// # Errors
 /// The agent doesn't answer, or doesn't get there in time.
 pub async fn after_a_change(node: &NodeAgent, pods: usize) -> Result<(), EngineError> {
     let began = Instant::now();
-    while !sees_links(node).await? {
+    let rows = loop {
+        let rows = devices(node).await?;
+        if sees_links(node, &rows)? {
+            break rows;
+        }
         if began.elapsed() > PATIENCE {
             return Err(failed(node, format!("it doesn't see the links as they are after {} s", PATIENCE.as_secs())));
         }
         tokio::time::sleep(PAUSE).await;
-    }
+    };
+    let before = node.last_settled().filter(|before| before.devices != selected(&rows));
+    let since = match before {
+        Some(before) => Some(configured_since(node, before.at).await?),
+        None => None,
+    };
     let seen = Instant::now();
-    while seen.elapsed() < BEGINNING && states(node).await?.iter().all(|(_, state)| state == "ready") {
+    while since.is_none() && seen.elapsed() < BEGINNING && states(node).await?.iter().all(|(_, state)| state == "ready")
+    {
         tokio::time::sleep(PAUSE).await;
     }
     loop {
-        in_place(node, pods, None).await?;
+        in_place(node, pods, since).await?;
         if readback::compiled_as_decided(node).await? {
-            return Ok(());
+            return note(node).await;
         }
         if began.elapsed() > PATIENCE {
             return Err(failed(node, format!("it hasn't compiled for its devices after {} s", PATIENCE.as_secs())));
@@ -73,12 +105,38 @@ pub async fn after_a_change(node: &NodeAgent, pods: usize) -> Result<(), EngineE
     }
 }
 
-/// Whether its table of devices is the kernel's list of links.
-async fn sees_links(node: &NodeAgent) -> Result<bool, EngineError> {
+/// When the node's configuration was written, which is after `since`.
+async fn configured_since(node: &NodeAgent, since: SystemTime) -> Result<SystemTime, EngineError> {
+    let began = Instant::now();
+    let file = node.surroundings.path(node::NODE_CONFIG);
+    loop {
+        // It is replaced as a whole; between two it isn't there.
+        let written = fs::metadata(&file).and_then(|file| file.modified());
+        if let Some(written) = written.ok().filter(|written| *written > since) {
+            return Ok(written);
+        }
+        if began.elapsed() > PATIENCE {
+            let reason = format!("it has other devices, and configures nothing anew within {} s", PATIENCE.as_secs());
+            return Err(failed(node, reason));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Its table of devices.
+async fn devices(node: &NodeAgent) -> Result<Vec<DeviceRow>, EngineError> {
     let text = node.ask(&["shell", "--", "db/show", "devices", "--format=json"]).await?;
-    let rows: Vec<DeviceRow> =
-        tables::rows("the table of devices", &text).map_err(|error| failed(node, error.to_string()))?;
-    let mut known: Vec<_> = rows.into_iter().map(|row| (row.index, row.name, row.raw_flags & flags::IFF_UP)).collect();
+    tables::rows("the table of devices", &text).map_err(|error| failed(node, error.to_string()))
+}
+
+fn selected(rows: &[DeviceRow]) -> Vec<(u32, String)> {
+    rows.iter().filter(|row| row.selected).map(|row| (row.index, row.name.clone())).collect()
+}
+
+/// Whether its table of devices is the kernel's list of links.
+fn sees_links(node: &NodeAgent, rows: &[DeviceRow]) -> Result<bool, EngineError> {
+    let known = rows.iter().map(|row| (row.index, row.name.clone(), row.raw_flags & flags::IFF_UP));
+    let mut known: Vec<_> = known.collect();
     let links = node.namespace.netlink()?.links()?;
     let mut there: Vec<_> = links.into_iter().map(|link| (link.index, link.name, link.flags & flags::IFF_UP)).collect();
     known.sort();

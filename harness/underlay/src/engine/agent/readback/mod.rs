@@ -121,12 +121,16 @@ pub async fn compiled_as_decided(node: &NodeAgent) -> Result<bool, EngineError> 
     Ok(compiled.is_none() || decided.is_none() || compiled == decided)
 }
 
-/// Asks for the node's NAT table: the entries of its pods.
+/// Asks for the node's NAT table: the entries of its pods. An agent that has no use for a table has none.
 ///
 /// # Errors
 /// The agent doesn't answer.
 pub async fn nat(node: &NodeAgent, pods: Ipv4Net) -> Result<Vec<NatEntry>, EngineError> {
-    Ok(nat::entries(&node.ask(&["bpf", "nat", "list"]).await?, pods))
+    match node.ask(&["bpf", "nat", "list"]).await {
+        Ok(text) => Ok(nat::entries(&text, pods)),
+        Err(EngineError::Failed { reason, .. }) if nat::has_no_table(&reason) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
 }
 
 impl Answers {

@@ -20,6 +20,11 @@ pub fn entries(text: &str, pods: Ipv4Net) -> Vec<NatEntry> {
     entries
 }
 
+/// Whether what `cilium-dbg` complains of is that there is no table: neither NodePort nor BPF masquerading is on.
+pub fn has_no_table(complaint: &str) -> bool {
+    complaint.contains("cilium_snat_v4_external: no such file or directory")
+}
+
 fn entry(line: &str) -> Option<NatEntry> {
     let mut words = line.split_whitespace();
     let protocol = match words.next()? {
