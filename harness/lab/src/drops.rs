@@ -1,5 +1,6 @@
 //! Where packets were seen to die: every part of a lab that drops a packet on purpose says so here, with the packet.
 
+use std::fmt;
 use std::net::Ipv4Addr;
 
 use tokio::sync::broadcast;
@@ -34,20 +35,26 @@ pub enum DropReason {
     /// A firewall rule, by the name its log prefix gives.
     Rule(String),
     /// An eBPF program.
-    Program {
-        /// What it says, `Stale or unroutable IP`.
-        reason: String,
-        /// Where in its source it says so, `bpf_host.c:865`, where that is known.
-        source: Option<String>,
-    },
+    Program(Box<ProgramDrop>),
 }
 
-impl DropReason {
-    /// What an eBPF program says, with where: `Stale or unroutable IP (bpf_host.c:865)`; none of other reasons.
-    pub fn of_program(&self) -> Option<String> {
-        let Self::Program { reason, source } = self else { return None };
-        let source = source.as_ref().map(|source| format!(" ({source})")).unwrap_or_default();
-        Some(format!("{reason}{source}"))
+/// What an eBPF program says of a packet it drops.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProgramDrop {
+    /// Why, `Stale or unroutable IP`.
+    pub reason: String,
+    /// Where in its source it says so, `bpf_host.c:865`, where that is known.
+    pub source: Option<String>,
+}
+
+/// `Stale or unroutable IP (bpf_host.c:865)`
+impl fmt::Display for ProgramDrop {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.reason)?;
+        match &self.source {
+            Some(source) => write!(formatter, " ({source})"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -84,9 +84,7 @@ impl fmt::Display for Cause {
                 write!(formatter, "the overlay peer may not send from {address}")
             }
             Self::Dropped(DropReason::Rule(name)) => write!(formatter, "firewall rule {name}"),
-            Self::Dropped(reason @ DropReason::Program { .. }) => {
-                write!(formatter, "an eBPF program: {}", reason.of_program().unwrap_or_default())
-            }
+            Self::Dropped(DropReason::Program(drop)) => write!(formatter, "an eBPF program: {drop}"),
             Self::NoNeighbour(address) => write!(formatter, "nobody answers for {address} on the link"),
             Self::Told { error, by } => write!(formatter, "{error}, says {by}"),
         }

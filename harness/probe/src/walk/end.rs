@@ -118,7 +118,7 @@ fn reason(cause: &Cause) -> (EndReason, Option<String>) {
         Cause::Dropped(DropReason::NoPeer(_)) => EndReason::OverlayNoPeer,
         Cause::Dropped(DropReason::NotAllowedSource(_)) => EndReason::OverlaySource,
         Cause::Dropped(DropReason::Rule(name)) => return (EndReason::Firewall, Some(format!("rule {name}"))),
-        Cause::Dropped(dropped @ DropReason::Program { .. }) => return (EndReason::Ebpf, dropped.of_program()),
+        Cause::Dropped(DropReason::Program(drop)) => return (EndReason::Ebpf, Some(drop.to_string())),
         Cause::NoNeighbour(_) => EndReason::NoArpReply,
         Cause::Told { error, .. } => of_icmp(*error),
     };

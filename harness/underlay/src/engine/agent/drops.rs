@@ -1,6 +1,6 @@
 //! Listens to what a node's agent tells of packets that Cilium's programs drop, and tells the lab.
 
-use lab::drops::{DropLog, DropReason, Dropped};
+use lab::drops::{DropLog, DropReason, Dropped, ProgramDrop};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Child;
 
@@ -36,7 +36,7 @@ impl Listener {
                 log.report(Dropped {
                     namespace: name.clone(),
                     interface: None,
-                    reason: DropReason::Program { reason: event.reason, source },
+                    reason: DropReason::Program(Box::new(ProgramDrop { reason: event.reason, source })),
                     packet: event.packet,
                 });
             }
