@@ -40,6 +40,8 @@ fn main() -> ExitCode {
     if !arguments.list {
         lacking.iter().for_each(|missing| eprintln!("cases are ignored: {missing}"));
     }
+    // Each case is done sooner where none waits for the kernel to clear up behind another.
+    let _later = lab::teardown::Later::begin();
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 

@@ -57,6 +57,8 @@ fn main() -> ExitCode {
             trials.push(trial.with_ignored_flag(ignored));
         }
     }
+    // Each case is done sooner where none waits for the kernel to clear up behind another.
+    let _later = lab::teardown::Later::begin();
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
