@@ -3,8 +3,8 @@
 //! For each bridge and each VXLAN device in them it waits for RCU (Linux 6.18, net/bridge/br_multicast.c,
 //! `br_multicast_dev_del`; net/ipv4/udp_tunnel_core.c, `udp_tunnel_sock_release`) and keeps its one lock for links
 //! meanwhile: some 80 ms for a lab, in which no other can be built. Whoever builds many of them, one after the other, gets
-//! on faster if all that waits until the end: 112 cases on two processors took 9 s in place of 15. Killed or not, the
-//! process's end is theirs, since nothing but its descriptors holds them.
+//! on faster if that waits until the end. Killed or not, the process's end is theirs, since nothing but its descriptors
+//! holds them.
 
 use std::collections::VecDeque;
 use std::fs;

@@ -118,10 +118,10 @@ pub trait Reporter {
 }
 
 /// How many cases run at a time where nobody says. Cases wait most of their time, for ARP and for answers that don't
-/// come, but building and handshakes keep a processor busy: with more than four for each, some come too late to say for
-/// sure that nothing came.
+/// come, but building and handshakes keep a processor busy: with more than three for each, some come too late now and
+/// then to say for sure that nothing came.
 pub fn default_jobs() -> usize {
-    4 * std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+    3 * std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 /// Threads that wait for the kernel, beside those that carry the labs; they are made when needed. Most of them wait for

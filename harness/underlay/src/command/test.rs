@@ -96,7 +96,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "K/N")]
     shard: Option<Shard>,
 
-    /// How many cases run at a time [default: four for each processor].
+    /// How many cases run at a time [default: three for each processor].
     #[arg(long, short, value_name = "N")]
     jobs: Option<NonZeroUsize>,
 
