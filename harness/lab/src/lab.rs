@@ -12,7 +12,8 @@ use crate::drops::DropLog;
 use crate::error::Result;
 use crate::internet::Internet;
 use crate::namespace::Namespace;
-use crate::nft::{DropWatch, Statement, Table, watch_drops};
+use crate::netlink::Listening;
+use crate::nft::{Statement, Table, watch_drops};
 use crate::node::Node;
 use crate::overlay::{self, Overlay};
 use crate::sysctl::Sysctls;
@@ -40,7 +41,7 @@ pub struct Lab {
     pub nodes: Vec<Node>,
     /// What the lab's parts dropped on purpose.
     pub drops: DropLog,
-    _watches: Vec<DropWatch>,
+    _watches: Vec<Listening>,
     /// Gateways listened to since [`Lab::block`] gave them rules.
     listened: BTreeSet<String>,
 }

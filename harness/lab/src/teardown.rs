@@ -28,7 +28,6 @@ const SHARE: u64 = 4;
 #[derive(Debug)]
 pub struct Later(());
 
-#[derive(Default)]
 struct Kept {
     laters: usize,
     most: usize,

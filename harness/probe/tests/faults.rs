@@ -15,8 +15,9 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use ipnet::Ipv4Net;
+use lab::netlink::Listening;
 use lab::netlink::{Neighbour, Route};
-use lab::nft::{Chain, ChainType, DropWatch, Hook, Statement, Table, watch_drops};
+use lab::nft::{Chain, ChainType, Hook, Statement, Table, watch_drops};
 use lab::{Lab, Namespace};
 use libtest_mimic::{Arguments, Failed, Trial};
 use probe::Probe;
@@ -49,7 +50,7 @@ const DEADLINE: Duration = Duration::from_millis(1500);
 /// A lab with the VXLAN on it, and what a fault leaves behind.
 struct Site {
     lab: Lab,
-    watches: Vec<DropWatch>,
+    watches: Vec<Listening>,
     sockets: Vec<UdpSocket>,
 }
 

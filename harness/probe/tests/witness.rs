@@ -11,7 +11,7 @@ use lab::{Namespace, Sysctls};
 use probe::capture::decode::IcmpError;
 use probe::capture::sighting::{Kind, Sighting};
 use probe::capture::{Capture, Options};
-use probe::deathwatch::{Cause, Deathwatch};
+use probe::deathwatch::{Cause, Death, Deathwatch};
 use probe::mark::Mark;
 use probe::witness::{GRACE, Witness};
 use tokio::time::timeout;
@@ -86,36 +86,36 @@ async fn open_question() -> Outcome {
     expect(death.cause, Cause::NoNeighbour(NOBODY), "the second packet's death")
 }
 
-async fn vxlan() -> Outcome {
-    let nowhere = Ipv4Addr::new(10, 0, 0, 24);
-    let net = Tunnelled::build(nowhere)?;
+/// The far end of the tunnel, on the near end's link, where nobody has it.
+const NOWHERE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 24);
+
+/// The death of a ping through a tunnel that leads nowhere, by a witness of this patience.
+async fn through_vxlan(grace: Duration) -> Result<Death, Box<dyn std::error::Error>> {
+    let net = Tunnelled::build(NOWHERE)?;
     let capture = Capture::start(&[net.one.clone(), net.two.clone()])?;
-    let witness = Witness::new(&capture, &DropLog::default());
+    let witness = Witness::new(&capture, &DropLog::default()).with_grace(grace);
     let id = token();
     let watch = witness.watch(payload(id));
     ping(&net.one, INNER_TWO, id, 56)?;
-    let death = timeout(DEADLINE, watch).await?;
+    Ok(timeout(DEADLINE, watch).await?)
+}
+
+async fn vxlan() -> Outcome {
+    let death = through_vxlan(GRACE).await?;
     expect(
         (death.namespace.as_str(), death.interface.as_deref(), death.cause),
-        ("one", Some("eth0"), Cause::NoNeighbour(nowhere)),
+        ("one", Some("eth0"), Cause::NoNeighbour(NOWHERE)),
         "the death of the outer packet, which was never seen",
     )
 }
 
 /// As before, with a witness that is more patient than the kernel: that gives up asking after three seconds, and says so.
 async fn kernel_says_so() -> Outcome {
-    let nowhere = Ipv4Addr::new(10, 0, 0, 24);
-    let net = Tunnelled::build(nowhere)?;
-    let capture = Capture::start(&[net.one.clone(), net.two.clone()])?;
-    let witness = Witness::new(&capture, &DropLog::default()).with_grace(DEADLINE * 10);
-    let id = token();
-    let watch = witness.watch(payload(id));
-    ping(&net.one, INNER_TWO, id, 56)?;
-    let death = timeout(DEADLINE, watch).await?;
+    let death = through_vxlan(DEADLINE * 10).await?;
     expect(death.detail.contains("host unreachable"), true, "it is told by an ICMP error")?;
     expect(
         (death.namespace.as_str(), death.interface.as_deref(), death.cause),
-        ("one", Some("eth0"), Cause::NoNeighbour(nowhere)),
+        ("one", Some("eth0"), Cause::NoNeighbour(NOWHERE)),
         "the death",
     )
 }

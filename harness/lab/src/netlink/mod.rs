@@ -6,6 +6,7 @@
 mod dump;
 mod impair;
 mod link;
+mod listen;
 mod operational;
 mod route;
 mod watch;
@@ -28,8 +29,9 @@ use crate::error::{Error, Result};
 pub use dump::{AddressInfo, LinkInfo, NeighbourInfo, NeighbourState, RouteInfo};
 pub use impair::Netem;
 pub use link::{BondMode, VethEnd, add_veth};
+pub use listen::Listening;
 pub use route::{Neighbour, Route, RouteKind, Rule, Scope, table};
-pub use watch::{NetworkWatch, watch_network};
+pub use watch::watch_network;
 
 /// Bytes read at once; the kernel fills at most 32 KiB of a dump into one datagram.
 const RECEIVE_BUFFER: usize = 64 * 1024;
@@ -70,7 +72,7 @@ impl Client {
     }
 
     /// The bare socket, registered with the runtime, for messages that come of the kernel's own accord.
-    pub(crate) fn into_async_fd(self, step: &str) -> Result<AsyncFd<OwnedFd>> {
+    fn into_async_fd(self, step: &str) -> Result<AsyncFd<OwnedFd>> {
         let register = || -> io::Result<AsyncFd<OwnedFd>> {
             self.socket.set_non_blocking(true)?;
             crate::sys::async_fd(self.socket.as_fd().try_clone_to_owned()?, Interest::READABLE)

@@ -14,7 +14,7 @@ use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProto
 use crate::error::Result;
 use crate::namespace::Namespace;
 
-pub use log::{DropWatch, watch_drops};
+pub use log::watch_drops;
 pub(crate) use log::{INGRESS, SOURCE_CHECK};
 pub use statement::{ConntrackState, IcmpUnreachable, Statement};
 

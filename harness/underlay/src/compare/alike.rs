@@ -5,7 +5,7 @@ use cilium::{Decisions, Rules};
 
 use crate::case::{Case, NodeFact};
 use crate::engine::netns::agents;
-use crate::engine::story::Story;
+use crate::engine::story::{Story, Taken};
 use crate::engine::{inputs, install};
 use crate::step::{self, Action};
 
@@ -45,20 +45,12 @@ fn foretold(case: &Case) -> Option<Vec<Moment>> {
     }
     for step in step::flat(&case.steps) {
         match &step.action {
-            Action::Install(chart) => moments.push(match story.install(chart) {
-                Some(refusal) => Moment::Refused(refusal),
-                None => start(&mut story),
-            }),
-            Action::Upgrade { chart, keep } => {
-                let refusal = story.release(chart, |release, given| release.upgrade(given, *keep));
-                moments.extend(refusal.map(Moment::Refused));
-                if story.current().version != story.running().version {
-                    moments.push(start(&mut story));
+            Action::Install(_) | Action::Upgrade { .. } | Action::RestartAgents | Action::NodeIp { .. } => {
+                match story.take(&step.action) {
+                    Taken::Refused(refusal) => moments.push(Moment::Refused(refusal)),
+                    Taken::Starts => moments.push(start(&mut story)),
+                    Taken::Nothing => {}
                 }
-            }
-            Action::RestartAgents => moments.push(start(&mut story)),
-            Action::NodeIp { node, address } => {
-                story.change().cluster.node_ips.insert(node.clone(), *address);
             }
             // Agents take no notice.
             Action::Uninstall

@@ -5,6 +5,7 @@ use lab::nft::Statement;
 use topology::network::OverlayBackend;
 
 use super::fleet::Fleet;
+use super::story::Taken;
 use super::up::Up;
 use crate::case::ProbeSpec;
 use crate::observed::{Agent, EngineError, Observed};
@@ -14,12 +15,12 @@ use crate::timeline::{Caller, Stage};
 impl<F: Fleet> Stage for Up<F> {
     async fn act(&mut self, action: &Action) -> Result<Option<String>, EngineError> {
         match action {
-            Action::Install(chart) => {
-                let refused = self.story.install(chart);
-                if refused.is_none() {
-                    self.start_agents().await?;
+            Action::Install(_) | Action::Upgrade { .. } | Action::RestartAgents | Action::NodeIp { .. } => {
+                match self.story.take(action) {
+                    Taken::Refused(refusal) => return Ok(Some(refusal)),
+                    Taken::Starts => self.start_agents().await?,
+                    Taken::Nothing => {}
                 }
-                return Ok(refused);
             }
             Action::Uninstall => {
                 if let Some(cluster) = &mut self.cluster {
@@ -27,14 +28,6 @@ impl<F: Fleet> Stage for Up<F> {
                 }
                 self.observed.nodes.iter_mut().for_each(|(_, agent)| *agent = Agent::Absent);
             }
-            Action::Upgrade { chart, keep } => {
-                let refused = self.story.release(chart, |release, given| release.upgrade(given, *keep));
-                if refused.is_none() && self.story.current().version != self.story.running().version {
-                    self.start_agents().await?;
-                }
-                return Ok(refused);
-            }
-            Action::RestartAgents => self.start_agents().await?,
             Action::RestartCoreDns => {
                 if let Some(cluster) = &mut self.cluster {
                     cluster.restart_dns(self.story.running()).await?;
@@ -42,9 +35,6 @@ impl<F: Fleet> Stage for Up<F> {
             }
             // It registers the Node with the address it has; pods go on, and agents don't look again.
             Action::RestartKubelet => {}
-            Action::NodeIp { node, address } => {
-                self.story.change().cluster.node_ips.insert(node.clone(), *address);
-            }
             Action::LinkDown(link) => {
                 if let Some(node) = self.lab.node(&link.node) {
                     node.namespace.netlink()?.link_down(&link.interface)?;

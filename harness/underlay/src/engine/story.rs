@@ -8,7 +8,7 @@ use cilium::values::Values;
 
 use super::install::{self, Installed};
 use crate::case::Case;
-use crate::step::Chart;
+use crate::step::{Action, Chart};
 
 /// A cluster's configuration in the course of time.
 pub struct Story {
@@ -21,6 +21,17 @@ pub struct Story {
     release: Release,
     /// What Helm said last.
     helm: Result<(), String>,
+}
+
+/// What comes of a step for the agents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Taken {
+    /// Helm refuses, in its words; nothing has changed.
+    Refused(String),
+    /// They start, with what is current by then.
+    Starts,
+    /// Nothing yet.
+    Nothing,
 }
 
 impl Story {
@@ -40,11 +51,6 @@ impl Story {
         &self.current
     }
 
-    /// The same, to be changed: what the agents find at their next start.
-    pub fn change(&mut self) -> &mut Case {
-        &mut self.current
-    }
-
     /// The case as the agents have it.
     pub fn running(&self) -> &Case {
         &self.running
@@ -53,6 +59,30 @@ impl Story {
     /// What Helm said last.
     pub fn helm(&self) -> &Result<(), String> {
         &self.helm
+    }
+
+    /// Takes what a step does to the configuration, and says what comes of it. What it does to the network is no part of it.
+    pub fn take(&mut self, action: &Action) -> Taken {
+        let refused = match action {
+            Action::Install(chart) => self.install(chart),
+            Action::Upgrade { chart, keep } => self.release(chart, |release, given| release.upgrade(given, *keep)),
+            Action::NodeIp { node, address } => {
+                self.current.cluster.node_ips.insert(node.clone(), *address);
+                None
+            }
+            _ => None,
+        };
+        let starts = match action {
+            Action::Install(_) | Action::RestartAgents => true,
+            // A new version restarts them; values alone don't.
+            Action::Upgrade { .. } => self.current.version != self.running.version,
+            _ => false,
+        };
+        match refused {
+            Some(refusal) => Taken::Refused(refusal),
+            None if starts => Taken::Starts,
+            None => Taken::Nothing,
+        }
     }
 
     /// The agents start: they run with what is current from now on.
@@ -67,7 +97,7 @@ impl Story {
 
     /// `helm install`, with the values file of the first installation, which is still there, and what is given beside
     /// it. Helm's refusal comes back, and then nothing has changed.
-    pub fn install(&mut self, chart: &Chart) -> Option<String> {
+    fn install(&mut self, chart: &Chart) -> Option<String> {
         let mut values = Values::from(self.original.values.clone());
         values.merge(&Values::from(chart.values.clone()));
         let set = self.original.set.iter().chain(&chart.set).cloned().collect();
@@ -77,7 +107,7 @@ impl Story {
 
     /// `helm install` or `helm upgrade`: `next` makes the new release of the old one and the values given. Helm's
     /// refusal comes back, and then nothing has changed.
-    pub fn release(&mut self, chart: &Chart, next: impl FnOnce(&Release, Values) -> Release) -> Option<String> {
+    fn release(&mut self, chart: &Chart, next: impl FnOnce(&Release, Values) -> Release) -> Option<String> {
         let mut given = Values::from(chart.values.clone());
         let mut case = self.current.clone();
         case.version = chart.version.clone().unwrap_or(case.version);
