@@ -7,6 +7,7 @@ mod dump;
 mod impair;
 mod link;
 mod listen;
+mod neighbour;
 mod operational;
 mod route;
 mod watch;
@@ -30,7 +31,8 @@ pub use dump::{AddressInfo, LinkInfo, NeighbourInfo, NeighbourState, RouteInfo};
 pub use impair::Netem;
 pub use link::{BondMode, VethEnd, add_veth};
 pub use listen::Listening;
-pub use route::{Neighbour, Route, RouteKind, Rule, Scope, table};
+pub use neighbour::Neighbour;
+pub use route::{Route, RouteKind, Rule, Scope, table};
 pub use watch::watch_network;
 
 /// Bytes read at once; the kernel fills at most 32 KiB of a dump into one datagram.

@@ -1,10 +1,9 @@
-//! Routes, rules and neighbours.
+//! Routes and rules.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
-use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
 use netlink_packet_route::route::{RouteMetric, RouteScope, RouteType};
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
@@ -186,15 +185,6 @@ impl std::fmt::Display for Rule {
     }
 }
 
-/// A permanent neighbour: an address whose hardware address needs no asking.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Neighbour {
-    /// Its IP address.
-    pub address: Ipv4Addr,
-    /// Its hardware address.
-    pub mac: [u8; 6],
-}
-
 impl Netlink<'_> {
     /// Adds a route.
     ///
@@ -309,44 +299,5 @@ impl Netlink<'_> {
         let local = |priority| Rule { priority, table: Some(table::LOCAL), ..Rule::default() };
         self.add_rule(&local(priority))?;
         self.delete_rule(&local(0))
-    }
-
-    /// Adds a permanent neighbour on a link.
-    ///
-    /// # Errors
-    /// The kernel's answer.
-    pub fn add_neighbour(&mut self, link: &str, neighbour: Neighbour) -> Result<()> {
-        let mut message = NeighbourMessage::default();
-        message.header.family = AddressFamily::Inet;
-        message.header.ifindex = self.index(link)?;
-        message.header.state = NeighbourState::Permanent;
-        message.header.kind = RouteType::Unspec;
-        message.attributes = vec![
-            NeighbourAttribute::Destination(NeighbourAddress::Inet(neighbour.address)),
-            NeighbourAttribute::LinkLayerAddress(neighbour.mac.to_vec()),
-        ];
-        let step = format!("add neighbour {} dev {link}", neighbour.address);
-        self.request(&step, RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE)
-    }
-
-    /// Tells a VXLAN device behind which outer address a hardware address is.
-    ///
-    /// # Errors
-    /// The kernel's answer.
-    pub fn add_fdb(&mut self, link: &str, mac: [u8; 6], remote: IpAddr) -> Result<()> {
-        let mut message = NeighbourMessage::default();
-        message.header.family = AddressFamily::Bridge;
-        message.header.ifindex = self.index(link)?;
-        message.header.state = NeighbourState::Permanent;
-        message.header.flags = netlink_packet_route::neighbour::NeighbourFlags::Own;
-        message.header.kind = RouteType::Unspec;
-        let remote = match remote {
-            IpAddr::V4(address) => NeighbourAddress::Inet(address),
-            IpAddr::V6(address) => NeighbourAddress::Inet6(address),
-        };
-        message.attributes =
-            vec![NeighbourAttribute::Destination(remote), NeighbourAttribute::LinkLayerAddress(mac.to_vec())];
-        let step = format!("add fdb entry dev {link}");
-        self.request(&step, RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE)
     }
 }
