@@ -36,7 +36,9 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         if self.ours {
-            teardown::done_with(|| self.fd.try_clone().ok());
+            let netlink =
+                self.netlink.get_mut().map(|netlink| netlink.get_mut().unwrap_or_else(PoisonError::into_inner));
+            teardown::done_with(&self.fd, netlink);
         }
     }
 }

@@ -14,10 +14,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::sysinfo::sysinfo;
 
-/// The most namespaces that are kept: of some forty labs. All namespaces of a host share one table of neighbours, which
-/// holds 1024 entries unless somebody raised that (Linux, net/ipv4/arp.c, `gc_thresh3`), and a lab has seven: with 145 labs
-/// kept, packets of the next were lost ("neighbor table overflow" in the kernel's log).
-const MOST: u64 = 512;
+use crate::netlink::Client;
+
+/// The most namespaces that are kept: of some 300 labs.
+const MOST: u64 = 4096;
 /// What a namespace takes of the kernel's memory, in bytes.
 const SIZE: u64 = 400 << 10;
 /// Of what the host has, this part may be taken up by namespaces that nobody uses any more.
@@ -60,17 +60,27 @@ impl Drop for Later {
     }
 }
 
-/// Takes a namespace that nobody uses any more: it is taken down when this is dropped, at once where nobody wants that
-/// later.
-pub(crate) fn done_with(namespace: impl FnOnce() -> Option<OwnedFd>) {
+/// Takes a namespace that nobody uses any more, with what talks to the routing subsystem in it: it is taken down when it
+/// is dropped, at once where nobody wants that later.
+///
+/// What is kept forgets its neighbours. All namespaces of a host share one table of them, which holds 1024 entries unless
+/// somebody raised that (Linux, net/core/neighbour.c, `neigh_alloc`; `gc_thresh3` in net/ipv4/arp.c), and a lab has seven:
+/// with 145 labs kept, packets of the next were lost ("neighbor table overflow" in the kernel's log).
+pub(crate) fn done_with(namespace: &OwnedFd, netlink: Option<&mut Client>) {
+    if kept().laters == 0 {
+        return;
+    }
+    // One that knows them still is not kept.
+    let forgotten = netlink.is_none_or(|netlink| netlink.forget_neighbours().is_ok());
+    let namespace = namespace.try_clone().ok().filter(|_| forgotten);
     let mut kept = kept();
     if kept.laters == 0 {
         return;
     }
-    kept.namespaces.extend(namespace());
-    if kept.namespaces.len() > kept.most {
-        kept.namespaces.pop_front();
-    }
+    kept.namespaces.extend(namespace);
+    let oldest = (kept.namespaces.len() > kept.most).then(|| kept.namespaces.pop_front());
+    drop(kept);
+    drop(oldest);
 }
 
 /// How many may be kept on this host: memory, open files and namespaces have limits (user_namespaces(7)).

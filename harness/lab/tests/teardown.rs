@@ -1,5 +1,7 @@
 //! Namespaces that are taken down later. Alone in its process: it is the process that puts it off.
 
+use std::net::UdpSocket;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -36,8 +38,22 @@ fn later() -> Result<(), Failed> {
     add_veth(VethEnd::new(&witness, "to-ours", 1500), VethEnd::new(&ours, "eth0", 1500))?;
     add_veth(VethEnd::new(&witness, "to-other", 1500), VethEnd::new(&other, "eth0", 1500))?;
 
+    let still = Namespace::of_fd("ours, once more", ours.as_fd().try_clone_to_owned()?);
+    ask_for_a_neighbour(&ours)?;
+    if still.netlink()?.neighbours()?.is_empty() {
+        return Err("who sends to an address on its link should ask for that neighbour".into());
+    }
+
     let (first, second) = (Later::begin(), Later::begin());
     drop(ours);
+    let left = still.netlink()?.neighbours()?;
+    if !left.is_empty() {
+        return Err(format!(
+            "a kept namespace should forget its neighbours, since their table is the host's: {left:?}"
+        )
+        .into());
+    }
+    drop(still);
     drop(other);
     // The kernel takes them down in the order they ended.
     until_gone(&witness, "to-other")?;
@@ -47,6 +63,16 @@ fn later() -> Result<(), Failed> {
     }
     drop(second);
     until_gone(&witness, "to-ours")
+}
+
+fn ask_for_a_neighbour(namespace: &Namespace) -> Result<(), Failed> {
+    let mut netlink = namespace.netlink()?;
+    netlink.add_address("eth0", "192.0.2.1/24".parse()?)?;
+    netlink.link_up("eth0")?;
+    drop(netlink);
+    let socket = namespace.enter(|| UdpSocket::bind("192.0.2.1:0"))??;
+    socket.send_to(b"anybody?", "192.0.2.2:9")?;
+    Ok(())
 }
 
 fn has(namespace: &Namespace, link: &str) -> lab::Result<bool> {
