@@ -2,6 +2,7 @@
 //!
 //! A case runs once. One that would pass the second time is a flaky one, and its first result is the result.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,7 +13,7 @@ use crate::case::Case;
 use crate::exit;
 use crate::observed::{Engine, EngineError};
 use crate::step;
-use crate::verdict::{CaseResult, Summary, judge};
+use crate::verdict::{CaseResult, Provenance, Summary, judge};
 
 /// Something that happened in a run.
 #[derive(Debug, Clone)]
@@ -118,10 +119,17 @@ pub trait Reporter {
 }
 
 /// How many cases run at a time where nobody says. Cases wait most of their time, for ARP and for answers that don't
-/// come, but building and handshakes keep a processor busy: with more than three for each, some come too late now and
-/// then to say for sure that nothing came.
+/// come; with six for each processor there is always one that doesn't, and with more nothing is won (`underlay test
+/// scenarios --jobs N`, 2 processors, with and without something else that kept both busy).
 pub fn default_jobs() -> usize {
-    3 * std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+    6 * std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// How many cases run at a time on that engine: as many as somebody asked for, else one where the engine's components are
+/// real and keep all processors busy by themselves.
+pub fn jobs(asked: Option<NonZeroUsize>, engine: &dyn Engine) -> usize {
+    let usual = || if engine.provenance() == Provenance::Real { 1 } else { default_jobs() };
+    asked.map_or_else(usual, NonZeroUsize::get)
 }
 
 /// Threads that wait for the kernel, beside those that carry the labs; they are made when needed. Most of them wait for

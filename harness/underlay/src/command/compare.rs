@@ -64,7 +64,7 @@ pub(super) struct Args {
     #[arg(long)]
     all: bool,
 
-    /// How many cases run at a time [default: three for each processor].
+    /// How many cases run at a time [default: six for each processor].
     #[arg(long, short, value_name = "N")]
     jobs: Option<NonZeroUsize>,
 

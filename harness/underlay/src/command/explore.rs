@@ -73,7 +73,7 @@ pub(super) struct Args {
     #[arg(long, short, value_name = "DIR", default_value = "explore")]
     output: PathBuf,
 
-    /// How many cases run at a time [default: three for each processor].
+    /// How many cases run at a time [default: six for each processor].
     #[arg(long, short, value_name = "N")]
     jobs: Option<NonZeroUsize>,
 }

@@ -69,7 +69,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", default_value_t = 2000)]
     runs: usize,
 
-    /// How many cases run at a time [default: three for each processor].
+    /// How many cases run at a time [default: six for each processor].
     #[arg(long, short, value_name = "N")]
     jobs: Option<NonZeroUsize>,
 }

@@ -96,7 +96,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "K/N")]
     shard: Option<Shard>,
 
-    /// How many cases run at a time [default: three for each processor].
+    /// How many cases run at a time [default: six for each processor; one where real agents run].
     #[arg(long, short, value_name = "N")]
     jobs: Option<NonZeroUsize>,
 
@@ -198,7 +198,7 @@ pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
     }
     reporters.push(report);
 
-    let jobs = args.jobs.map_or_else(runner::default_jobs, NonZeroUsize::get);
+    let jobs = runner::jobs(args.jobs, &*engine);
     let _later = Later::begin();
     let end = runtime.block_on(async {
         let mut interrupts = Interrupts::catch().map_err(|source| Stop::Harness { step: "catch signals", source })?;

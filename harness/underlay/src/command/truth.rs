@@ -51,9 +51,7 @@ pub(super) fn run(asked: Asked<'_>, bench: &Bench, color: Color) -> Result<u8, S
     }
     let mut results = Vec::new();
     for engine in &asked.engines {
-        // A real component keeps all processors busy by itself.
-        let usual = if engine.provenance() == Provenance::Real { 1 } else { runner::default_jobs() };
-        let jobs = asked.jobs.map_or(usual, NonZeroUsize::get);
+        let jobs = runner::jobs(asked.jobs, &**engine);
         let (end, cases) =
             bench.run_on(Arc::clone(engine), asked.cases.clone(), jobs, Some(Box::new(Progress::new())))?;
         if end.interrupted.is_some() {
