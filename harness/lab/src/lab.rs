@@ -1,6 +1,6 @@
 //! A whole topology in the kernel, as one value: dropping it, or killing the process, leaves nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use topology::network::{NicKind, Overlay as OverlayConfig};
 use crate::drops::DropLog;
 use crate::error::Result;
 use crate::internet::Internet;
+use crate::machine::Machine;
 use crate::namespace::Namespace;
 use crate::netlink::Listening;
 use crate::nft::{Statement, Table, watch_drops};
@@ -53,7 +54,7 @@ struct Skeleton {
     nodes: Vec<Node>,
 }
 
-fn skeleton(network: &Network) -> Result<Skeleton> {
+fn skeleton(network: &Network, machines: &BTreeMap<String, Machine>) -> Result<Skeleton> {
     let internet = Namespace::create("internet", &Sysctls::ROUTER)?;
     let vcns = network
         .vcns
@@ -65,7 +66,10 @@ fn skeleton(network: &Network) -> Result<Skeleton> {
         .nodes
         .iter()
         .enumerate()
-        .map(|(index, config)| Node::create(config, index, &vcns))
+        .map(|(index, config)| match machines.get(&config.name) {
+            Some(machine) => Node::adopt(machine, config, index, &vcns, network.overlay.as_ref()),
+            None => Node::create(config, index, &vcns),
+        })
         .collect::<Result<Vec<_>>>()?;
     Ok(Skeleton { internet, vcns, nodes })
 }
@@ -77,9 +81,18 @@ impl Lab {
     /// # Errors
     /// What the host lacks, or the request the kernel refused. What was built until then is gone.
     pub async fn build(network: Arc<Network>) -> Result<Self> {
+        Self::build_on(network, BTreeMap::new()).await
+    }
+
+    /// The same, with machines that are there already for the nodes of these names. Dropping the lab gives them back as
+    /// they were, save that IPv6 addresses are gone.
+    ///
+    /// # Errors
+    /// What the host lacks, or the request the kernel refused. What was built until then is gone.
+    pub async fn build_on(network: Arc<Network>, machines: BTreeMap<String, Machine>) -> Result<Self> {
         let drops = DropLog::default();
         let wanted = Arc::clone(&network);
-        let Skeleton { internet, vcns, nodes } = blocking(move || skeleton(&wanted)).await?;
+        let Skeleton { internet, vcns, nodes } = blocking(move || skeleton(&wanted, &machines)).await?;
         let mut watches = Vec::new();
         let mut firewalls = JoinSet::new();
         let rules = vcns

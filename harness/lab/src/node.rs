@@ -1,9 +1,10 @@
 //! A machine: its namespace and its interfaces.
 
-use topology::network::{Nic, NicKind, Node as Config, Role};
+use topology::network::{Nic, NicKind, Node as Config, Overlay, Role};
 
 use crate::error::{Error, Result};
 use crate::host::{Capability, Missing};
+use crate::machine::{Guest, Machine};
 use crate::namespace::Namespace;
 use crate::netlink::{BondMode, Route};
 use crate::sysctl::Sysctls;
@@ -16,6 +17,8 @@ pub struct Node {
     pub config: Config,
     /// Its network namespace.
     pub namespace: Namespace,
+    /// Where the machine is somebody else's: what gives it back as it was.
+    _guest: Option<Guest>,
 }
 
 impl Node {
@@ -24,9 +27,28 @@ impl Node {
     /// # Errors
     /// The kernel's answer; [`Missing`] where a kind of device is unknown to it.
     pub(crate) fn create(config: &Config, index: usize, vcns: &[Vcn]) -> Result<Self> {
-        let sysctls = if config.role == Role::Host { Sysctls::HOST } else { Sysctls::ROUTER };
-        let namespace = Namespace::create(config.name.clone(), &sysctls)?;
-        let node = Self { config: config.clone(), namespace };
+        let namespace = Namespace::create(config.name.clone(), &sysctls(config))?;
+        Self::plug(Self { config: config.clone(), namespace, _guest: None }, index, vcns)
+    }
+
+    /// The same of a machine that is there already.
+    ///
+    /// # Errors
+    /// The kernel's answer; [`Missing`] where a kind of device is unknown to it.
+    pub(crate) fn adopt(
+        machine: &Machine,
+        config: &Config,
+        index: usize,
+        vcns: &[Vcn],
+        overlay: Option<&Overlay>,
+    ) -> Result<Self> {
+        let guest = Guest::receive(machine, config, overlay, sysctls(config))?;
+        let namespace = machine.namespace.clone();
+        Self::plug(Self { config: config.clone(), namespace, _guest: Some(guest) }, index, vcns)
+    }
+
+    fn plug(node: Self, index: usize, vcns: &[Vcn]) -> Result<Self> {
+        let config = &node.config;
         for (nic_index, nic) in config.nics.iter().enumerate() {
             node.add(nic, index, nic_index, vcns)?;
         }
@@ -116,6 +138,10 @@ impl Node {
             None => Ok(()),
         }
     }
+}
+
+fn sysctls(config: &Config) -> Sysctls {
+    if config.role == Role::Host { Sysctls::HOST } else { Sysctls::ROUTER }
 }
 
 /// Tells "this kernel has no such device" from other refusals.

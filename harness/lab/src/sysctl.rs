@@ -3,7 +3,10 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use crate::error::{self, Error};
+use crate::namespace::Namespace;
 
 /// What a namespace's sysctls are set to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,50 +21,86 @@ impl Sysctls {
     /// A machine that passes packets on.
     pub const ROUTER: Self = Self { forward: true };
 
-    /// Writes them for the namespace the calling thread is in. An error comes with the name of the sysctl.
-    pub(crate) fn apply(self) -> Result<(), (&'static str, io::Error)> {
-        let write = |path, value| fs::write(Path::new("/proc/sys/net").join(path), value);
+    /// Each sysctl below /proc/sys/net with its value, and whether a kernel may do without it.
+    fn settings(self) -> [(&'static str, &'static str, bool); 17] {
         let forward = if self.forward { "1" } else { "0" };
-        for (path, value) in [
-            ("ipv4/ip_forward", forward),
+        [
+            ("ipv4/ip_forward", forward, false),
             // A forwarded packet's MTU is the device's, not a learnt one: what Cilium's redirects do.
-            ("ipv4/ip_forward_use_pmtu", "0"),
+            ("ipv4/ip_forward_use_pmtu", "0", false),
             // Asymmetric paths are the subject here; `max(all, interface)` holds, so both are written.
-            ("ipv4/conf/all/rp_filter", "0"),
-            ("ipv4/conf/default/rp_filter", "0"),
+            ("ipv4/conf/all/rp_filter", "0", false),
+            ("ipv4/conf/default/rp_filter", "0", false),
             // tailscale 1.98 sets it on hosts and new namespaces inherit it (tailscale #19796).
-            ("ipv4/conf/all/src_valid_mark", "0"),
-            ("ipv4/conf/default/src_valid_mark", "0"),
-            ("ipv4/conf/all/send_redirects", "0"),
-            ("ipv4/conf/default/send_redirects", "0"),
-            ("ipv4/conf/all/accept_redirects", "0"),
-            ("ipv4/conf/default/accept_redirects", "0"),
+            ("ipv4/conf/all/src_valid_mark", "0", false),
+            ("ipv4/conf/default/src_valid_mark", "0", false),
+            ("ipv4/conf/all/send_redirects", "0", false),
+            ("ipv4/conf/default/send_redirects", "0", false),
+            ("ipv4/conf/all/accept_redirects", "0", false),
+            ("ipv4/conf/default/accept_redirects", "0", false),
             // An address answers ARP only on the interface that holds it: machines in one lab share CIDRs.
-            ("ipv4/conf/all/arp_ignore", "1"),
-            ("ipv4/conf/default/arp_ignore", "1"),
+            ("ipv4/conf/all/arp_ignore", "1", false),
+            ("ipv4/conf/default/arp_ignore", "1", false),
             // Otherwise ICMP errors of a busy lab are lost to a limit (Linux: 1000 in a second, one target each second).
             // No kind of them is subject to it; with icmp_ratelimit 0, older kernels (6.1, 6.12) would empty the bucket
             // that the errors about missing routes are paid from: net/ipv4/inetpeer.c, `inet_peer_xrlim_allow`, and
             // route.c, `ip_error`.
-            ("ipv4/icmp_ratemask", "0"),
+            ("ipv4/icmp_ratemask", "0", false),
             // A connection holds its namespace until the other end has confirmed its FIN. When the process is killed, the
             // overlay that carried it is gone: without this the kernel repeats the FIN for minutes.
-            ("ipv4/tcp_orphan_retries", "2"),
-        ] {
-            write(path, value).map_err(|error| (path, error))?;
-        }
-        for (path, value) in [
+            ("ipv4/tcp_orphan_retries", "2", false),
             // Frames on a lab's bridge are not for the IP tables; docker turns this on in the host's namespace.
-            ("bridge/bridge-nf-call-iptables", "0"),
+            ("bridge/bridge-nf-call-iptables", "0", true),
             // IPv6 off keeps router solicitations out of captures; a kernel without IPv6 has nothing to switch off.
-            ("ipv6/conf/all/disable_ipv6", "1"),
-            ("ipv6/conf/default/disable_ipv6", "1"),
-        ] {
-            match write(path, value) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err((path, error)),
+            ("ipv6/conf/all/disable_ipv6", "1", true),
+            ("ipv6/conf/default/disable_ipv6", "1", true),
+        ]
+    }
+
+    /// Writes them for the namespace the calling thread is in. An error comes with the name of the sysctl.
+    pub(crate) fn apply(self) -> Result<(), (&'static str, io::Error)> {
+        for (path, value, optional) in self.settings() {
+            match fs::write(file(path), value) {
+                Err(error) if !(optional && error.kind() == io::ErrorKind::NotFound) => return Err((path, error)),
                 _ => {}
             }
         }
         Ok(())
     }
+
+    /// Writes them in a namespace that is somebody else's. What was there comes back.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub(crate) fn replace(self, namespace: &Namespace) -> error::Result<Saved> {
+        let read =
+            || self.settings().into_iter().filter_map(|(path, ..)| Some((path, fs::read_to_string(file(path)).ok()?)));
+        let (saved, applied) = namespace.enter(|| (read().collect(), self.apply()))?;
+        applied.map_err(|(path, error)| failed(namespace, path, error))?;
+        Ok(Saved(saved))
+    }
+}
+
+/// Sysctls as somebody else had them.
+#[derive(Debug)]
+pub(crate) struct Saved(Vec<(&'static str, String)>);
+
+impl Saved {
+    /// Writes them back, all that can be.
+    ///
+    /// # Errors
+    /// The kernel's first refusal.
+    pub(crate) fn restore(&self, namespace: &Namespace) -> error::Result<()> {
+        let write = || self.0.iter().map(|(path, value)| fs::write(file(path), value).map_err(|error| (*path, error)));
+        let written: Vec<_> = namespace.enter(|| write().collect())?;
+        written.into_iter().collect::<Result<(), _>>().map_err(|(path, error)| failed(namespace, path, error))
+    }
+}
+
+fn file(path: &str) -> PathBuf {
+    Path::new("/proc/sys/net").join(path)
+}
+
+fn failed(namespace: &Namespace, path: &str, source: io::Error) -> Error {
+    Error::Namespace { namespace: namespace.name().to_owned(), step: format!("set sysctl net/{path}"), source }
 }

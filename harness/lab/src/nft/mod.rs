@@ -135,6 +135,13 @@ impl Table {
         self
     }
 
+    fn family(&self) -> NetfilterProtoFamily {
+        match self.family {
+            Family::Ipv4 => NetfilterProtoFamily::IPv4,
+            Family::Bridge => NetfilterProtoFamily::Bridge,
+        }
+    }
+
     /// Whether any of its rules reports drops.
     pub fn reports_drops(&self) -> bool {
         self.chains
@@ -238,10 +245,7 @@ impl Namespace {
     pub fn load_nft(&self, tables: &[Table]) -> Result<()> {
         let mut messages = vec![(batch_edge(ControlMessage::BatchBegin), 0)];
         for table in tables {
-            let family = match table.family {
-                Family::Ipv4 => NetfilterProtoFamily::IPv4,
-                Family::Bridge => NetfilterProtoFamily::Bridge,
-            };
+            let family = table.family();
             messages.extend(table_messages(table).into_iter().map(|inner| {
                 let flags = match inner {
                     NfTablesMessage::NewTable(_) | NfTablesMessage::NewChain(_) => NLM_F_CREATE,
@@ -255,6 +259,23 @@ impl Namespace {
         messages.push((batch_edge(ControlMessage::BatchEnd), 0));
         let names: Vec<_> = tables.iter().map(|table| table.name.as_str()).collect();
         self.netfilter()?.batch(&format!("load nftables {}", names.join(", ")), messages)
+    }
+
+    /// Takes tables out, by their names, as far as they are there.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub fn unload_nft(&self, tables: &[Table]) -> Result<()> {
+        let mut messages = vec![(batch_edge(ControlMessage::BatchBegin), 0)];
+        for table in tables {
+            // Made first, since one that isn't there can't be deleted.
+            for inner in table_messages(table).into_iter().take(2) {
+                let flags = if matches!(inner, NfTablesMessage::NewTable(_)) { NLM_F_CREATE } else { 0 };
+                messages.push((message(table.family(), inner), flags | NLM_F_ACK));
+            }
+        }
+        messages.push((batch_edge(ControlMessage::BatchEnd), 0));
+        if tables.is_empty() { Ok(()) } else { self.netfilter()?.batch("delete nftables tables", messages) }
     }
 
     /// The counters of all rules that have a name.

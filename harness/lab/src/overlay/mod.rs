@@ -41,6 +41,7 @@ use task::Task;
 
 pub use discovery::Mapping;
 pub use firewall::firewall;
+pub(crate) use routing::forget;
 pub use routing::{BYPASS_MARK, MARK_MASK, SERVICE_ADDRESS, SUBNET_ROUTE_MARK, TABLE};
 
 /// Where nodes ask how their address looks from outside; two, since NAT may answer differently for each.

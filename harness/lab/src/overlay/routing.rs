@@ -47,6 +47,18 @@ pub(super) fn install(namespace: &Namespace, config: &Config, peers: &[Ipv4Addr]
     restore(namespace, config, peers)
 }
 
+/// Takes those rules out of a namespace, as far as they are there. Routes go with the interface.
+pub(crate) fn forget(namespace: &Namespace, config: &Config) -> Result<()> {
+    let mut netlink = namespace.netlink()?;
+    for rule in rules().iter().filter(|_| config.policy_routing) {
+        match netlink.delete_rule(rule) {
+            Err(error) if error.raw_os_error() != Some(nix::libc::ENOENT) => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// The same where the rules are there still, as a killed tailscaled leaves them.
 pub(super) fn restore(namespace: &Namespace, config: &Config, peers: &[Ipv4Addr]) -> Result<()> {
     let mut netlink = namespace.netlink()?;
