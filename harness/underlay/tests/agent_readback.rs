@@ -5,7 +5,7 @@ use std::path::Path;
 
 use cilium::decisions::{HostRouting, Masquerade, Routing};
 use serde_json::Value;
-use underlay::engine::agent::readback::{Answers, drops, nat};
+use underlay::engine::real::readback::{Answers, drops, nat};
 
 fn recorded(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/agent/1.18.2").join(name);

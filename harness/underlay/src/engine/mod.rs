@@ -1,8 +1,9 @@
 //! Engines: who puts a cluster on the network.
 //!
 //! What they have in common is here: [`up`] is a case while it is up, [`run`] takes it from nothing to nothing,
-//! [`cluster`] is pods and what runs in them, [`story`] and [`steps`] what happens to it, [`send`] probes it, and [`trace`] says what
-//! became of the packets. Each engine, a folder, is a [`fleet::Fleet`]: the agents, and what they make of packets.
+//! [`cluster`] is pods and what runs in them, [`story`] and [`steps`] what happens to it, [`send`] probes it, and [`trace`]
+//! says what became of the packets. Each engine, a folder, is a [`fleet::Fleet`]: the agents, and what they make of
+//! packets. [`real`] is how real agents are asked, wherever they run.
 
 pub mod agent;
 mod cluster;
@@ -13,6 +14,7 @@ mod lag;
 pub mod live;
 pub mod netns;
 mod pod;
+pub mod real;
 mod run;
 mod send;
 mod services;

@@ -6,7 +6,7 @@ use tokio::process::Child;
 
 use super::node::NodeAgent;
 use super::process;
-use super::readback::drops::{self, Monitor};
+use crate::engine::real::readback::drops::{self, Monitor};
 use crate::observed::EngineError;
 
 /// One who listens, until it is dropped.

@@ -6,10 +6,11 @@ use std::path::Path;
 use hyper::Method;
 use serde_json::{Value, json};
 
-use super::api::{Api, ApiError};
 use super::node::{self, NodeAgent};
 use crate::engine::fleet::Wanted;
 use crate::engine::pod::{INTERFACE, Pod, PodNetwork};
+use crate::engine::real::AgentNode;
+use crate::engine::real::api::{Api, ApiError};
 use crate::observed::EngineError;
 
 /// Gives a pod to the agent: an address, an interface, an identity. Done when its programs are in place.

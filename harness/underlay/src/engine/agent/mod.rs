@@ -1,20 +1,17 @@
 //! The `agent` engine: the real cilium-agent and its eBPF in the lab's node namespaces, without Kubernetes.
 //!
 //! [`source`] says where Cilium comes from, [`options`] what agents are told, [`store`] is where they meet, [`node`] is
-//! one node's agent and [`process`] a process of it; [`api`] talks to agents, [`endpoint`] and [`services`] tell them of
-//! pods and services, [`settle`] waits until that is done, [`readback`] asks what they decided, [`drops`] hears of what
-//! their programs drop, and [`fleet`] puts it together. Nothing is decided here.
+//! one node's agent and [`process`] a process of it; [`endpoint`] and [`services`] tell agents of pods and services,
+//! [`drops`] hears of what their programs drop, and [`fleet`] puts it together. How agents are asked is
+//! [`real`](super::real)'s. Nothing is decided here.
 
-mod api;
 mod drops;
 mod endpoint;
 mod fleet;
 mod node;
 mod options;
 mod process;
-pub mod readback;
 mod services;
-mod settle;
 pub mod source;
 mod store;
 

@@ -11,12 +11,13 @@ use lab::surroundings::{Config, Mount, Program};
 use lab::{Namespace, Surroundings};
 use serde_json::Value;
 
-use super::api::Api;
 use super::process::{self, Log, Process, QUESTION};
-use super::settle::Settled;
 use super::source::Root;
 use super::store::Store;
 use crate::engine::inputs;
+use crate::engine::real::api::Api;
+use crate::engine::real::settle::Settled;
+use crate::engine::real::{AgentNode, NODE_CONFIG};
 use crate::observed::EngineError;
 
 /// Where agents keep what lives as long as their node.
@@ -31,10 +32,6 @@ pub const LIBRARY: &str = "/run/cilium/lib";
 pub const PODS: &str = "/run/cilium/netns";
 /// Where it finds services.
 pub const SERVICES: &str = "/run/cilium/services.json";
-/// What it compiles for its endpoints, a directory each.
-pub const STATE: &str = "/run/cilium/state";
-/// What it compiles into all of its programs (Cilium 1.18, pkg/option, `GetNodeConfigPath`).
-pub const NODE_CONFIG: &str = "/run/cilium/state/globals/node_config.h";
 /// Its options, a file each.
 const OPTIONS: &str = "/run/cilium/config";
 /// Its API's socket.
@@ -131,16 +128,6 @@ impl NodeAgent {
         })
     }
 
-    /// What its programs were for when they were last in place; none before that.
-    pub fn last_settled(&self) -> Option<Settled> {
-        self.settled.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// They are in place now.
-    pub fn settled(&self, now: Settled) {
-        *self.settled.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
-    }
-
     /// Starts the agent with these options, in place of the one that runs, and waits until it answers or has died.
     ///
     /// # Errors
@@ -229,15 +216,37 @@ impl NodeAgent {
             tokio::time::sleep(PAUSE).await;
         }
     }
+}
 
-    /// What `cilium-dbg` says to these arguments.
-    ///
-    /// # Errors
-    /// It fails, or takes too long.
-    pub async fn ask(&self, arguments: &[&str]) -> Result<String, EngineError> {
+impl AgentNode for NodeAgent {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    fn api(&self) -> &Api {
+        &self.api
+    }
+
+    fn file(&self, path: &Path) -> PathBuf {
+        self.surroundings.path(path)
+    }
+
+    async fn ask(&self, arguments: &[&str]) -> Result<String, EngineError> {
         process::output(&self.surroundings, self.dbg(arguments), QUESTION)
             .await
             .map_err(|reason| EngineError::Failed { step: format!("ask the agent on {}", self.name), reason })
+    }
+
+    fn last_settled(&self) -> Option<Settled> {
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn settled(&self, now: Settled) {
+        *self.settled.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
     }
 }
 

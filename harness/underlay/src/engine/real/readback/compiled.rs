@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use crate::engine::agent::node;
+use crate::engine::real::STATE;
 
 /// The constants.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -43,5 +43,5 @@ pub fn of_a_pod(endpoints: &Value) -> Option<String> {
             .is_some_and(|labels| labels.iter().filter_map(Value::as_str).all(|label| !label.starts_with("reserved:")))
     };
     let pod = endpoints.as_array()?.iter().find(is_pod)?;
-    Some(format!("{}/{}/ep_config.h", node::STATE, pod.get("id")?.as_u64()?))
+    Some(format!("{STATE}/{}/ep_config.h", pod.get("id")?.as_u64()?))
 }

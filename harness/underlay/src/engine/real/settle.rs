@@ -1,15 +1,16 @@
 //! When an agent has done what is to be done: its tables say what is so at once, its programs follow seconds later.
 
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use cilium::inputs::flags;
 use serde_json::Value;
 
 use super::api::ApiError;
-use super::node::{self, NodeAgent};
 use super::readback;
 use super::readback::tables::{self, DeviceRow};
+use super::{AgentNode, NODE_CONFIG, STATE};
 use crate::observed::EngineError;
 
 /// How long compiling may take on a machine that is busy.
@@ -24,7 +25,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 ///
 /// # Errors
 /// The agent doesn't answer, or they don't get there in time.
-pub async fn in_place(node: &NodeAgent, pods: usize, since: Option<SystemTime>) -> Result<(), EngineError> {
+pub async fn in_place(node: &impl AgentNode, pods: usize, since: Option<SystemTime>) -> Result<(), EngineError> {
     let began = Instant::now();
     loop {
         let states = states(node).await?;
@@ -58,7 +59,7 @@ pub struct Settled {
 ///
 /// # Errors
 /// The agent doesn't answer.
-pub async fn note(node: &NodeAgent) -> Result<(), EngineError> {
+pub async fn note(node: &impl AgentNode) -> Result<(), EngineError> {
     let devices = selected(&devices(node).await?);
     node.settled(Settled { at: SystemTime::now(), devices });
     Ok(())
@@ -71,7 +72,7 @@ pub async fn note(node: &NodeAgent) -> Result<(), EngineError> {
 ///
 /// # Errors
 /// The agent doesn't answer, or doesn't get there in time.
-pub async fn after_a_change(node: &NodeAgent, pods: usize) -> Result<(), EngineError> {
+pub async fn after_a_change(node: &impl AgentNode, pods: usize) -> Result<(), EngineError> {
     let began = Instant::now();
     let rows = loop {
         let rows = devices(node).await?;
@@ -106,9 +107,9 @@ pub async fn after_a_change(node: &NodeAgent, pods: usize) -> Result<(), EngineE
 }
 
 /// When the node's configuration was written, which is after `since`.
-async fn configured_since(node: &NodeAgent, since: SystemTime) -> Result<SystemTime, EngineError> {
+async fn configured_since(node: &impl AgentNode, since: SystemTime) -> Result<SystemTime, EngineError> {
     let began = Instant::now();
-    let file = node.surroundings.path(node::NODE_CONFIG);
+    let file = node.file(Path::new(NODE_CONFIG));
     loop {
         // It is replaced as a whole; between two it isn't there.
         let written = fs::metadata(&file).and_then(|file| file.modified());
@@ -124,7 +125,7 @@ async fn configured_since(node: &NodeAgent, since: SystemTime) -> Result<SystemT
 }
 
 /// Its table of devices.
-async fn devices(node: &NodeAgent) -> Result<Vec<DeviceRow>, EngineError> {
+async fn devices(node: &impl AgentNode) -> Result<Vec<DeviceRow>, EngineError> {
     let text = node.ask(&["shell", "--", "db/show", "devices", "--format=json"]).await?;
     tables::rows("the table of devices", &text).map_err(|error| failed(node, error.to_string()))
 }
@@ -134,10 +135,10 @@ fn selected(rows: &[DeviceRow]) -> Vec<(u32, String)> {
 }
 
 /// Whether its table of devices is the kernel's list of links.
-fn sees_links(node: &NodeAgent, rows: &[DeviceRow]) -> Result<bool, EngineError> {
+fn sees_links(node: &impl AgentNode, rows: &[DeviceRow]) -> Result<bool, EngineError> {
     let known = rows.iter().map(|row| (row.index, row.name.clone(), row.raw_flags & flags::IFF_UP));
     let mut known: Vec<_> = known.collect();
-    let links = node.namespace.netlink()?.links()?;
+    let links = node.namespace().netlink()?.links()?;
     let mut there: Vec<_> = links.into_iter().map(|link| (link.index, link.name, link.flags & flags::IFF_UP)).collect();
     known.sort();
     there.sort();
@@ -145,16 +146,16 @@ fn sees_links(node: &NodeAgent, rows: &[DeviceRow]) -> Result<bool, EngineError>
 }
 
 /// Whether what an endpoint's programs are made from was written after `since`.
-fn compiled_since(node: &NodeAgent, id: u64, since: SystemTime) -> bool {
-    let file = node.surroundings.path(format!("{}/{id}/ep_config.h", node::STATE));
+fn compiled_since(node: &impl AgentNode, id: u64, since: SystemTime) -> bool {
+    let file = node.file(Path::new(&format!("{STATE}/{id}/ep_config.h")));
     // It is replaced as a whole; between two it isn't there.
     let written = fs::metadata(file).and_then(|file| file.modified());
     written.is_ok_and(|written| written >= since)
 }
 
 /// The ids and states of a node's endpoints: the host's and the pods'.
-async fn states(node: &NodeAgent) -> Result<Vec<(u64, String)>, EngineError> {
-    let endpoints = match node.api.get("/v1/endpoint").await {
+async fn states(node: &impl AgentNode) -> Result<Vec<(u64, String)>, EngineError> {
+    let endpoints = match node.api().get("/v1/endpoint").await {
         Ok(endpoints) => endpoints,
         // While it has none it says so by an error.
         Err(ApiError::Refused { .. }) => return Ok(Vec::new()),
@@ -167,6 +168,6 @@ async fn states(node: &NodeAgent) -> Result<Vec<(u64, String)>, EngineError> {
     Ok(endpoints.as_array().into_iter().flatten().filter_map(state).collect())
 }
 
-fn failed(node: &NodeAgent, reason: String) -> EngineError {
-    EngineError::Failed { step: format!("wait for the endpoints on {}", node.name), reason }
+fn failed(node: &impl AgentNode, reason: String) -> EngineError {
+    EngineError::Failed { step: format!("wait for the endpoints on {}", node.name()), reason }
 }

@@ -21,7 +21,7 @@ use ipnet::{IpNet, Ipv4Net};
 use lab::netlink::{RouteInfo, table};
 use serde_json::Value;
 
-use super::node::NodeAgent;
+use super::AgentNode;
 use crate::nat::NatEntry;
 use crate::observed::EngineError;
 use tables::{AddressRow, DeviceRow, MtuRow};
@@ -72,11 +72,11 @@ impl Unread {
 ///
 /// # Errors
 /// It doesn't answer, or says something that can't be understood.
-pub async fn decisions(node: &NodeAgent) -> Result<Decisions, EngineError> {
+pub async fn decisions(node: &impl AgentNode) -> Result<Decisions, EngineError> {
     let failed = |error: &(dyn std::error::Error + 'static)| {
-        EngineError::failed(&format!("read back what the agent on {} decided", node.name), error)
+        EngineError::failed(&format!("read back what the agent on {} decided", node.name()), error)
     };
-    let get = |path| async move { node.api.get(path).await.map_err(|error| failed(&error)) };
+    let get = |path| async move { node.api().get(path).await.map_err(|error| failed(&error)) };
     let show = |table| async move { node.ask(&["shell", "--", "db/show", table, "--format=json"]).await };
     let (status, config, nodes, devices, addresses, mtu, ipcache, endpoints, pods) = tokio::try_join!(
         get("/v1/healthz"),
@@ -89,13 +89,13 @@ pub async fn decisions(node: &NodeAgent) -> Result<Decisions, EngineError> {
         node.ask(&["bpf", "endpoint", "list", "-o", "json"]),
         get("/v1/endpoint"),
     )?;
-    let compiled = match compiled::of_a_pod(&pods).map(|file| node.surroundings.path(Path::new(&file))) {
+    let compiled = match compiled::of_a_pod(&pods).map(|file| node.file(Path::new(&file))) {
         Some(file) => Some(std::fs::read_to_string(&file).map_err(|error| {
             failed(&Unread::new("what was compiled for a pod", format!("{}: {error}", file.display())))
         })?),
         None => None,
     };
-    let routes = node.namespace.netlink()?.routes()?;
+    let routes = node.namespace().netlink()?.routes()?;
     let answers = Answers { status, config, nodes, devices, addresses, mtu, ipcache, endpoints, compiled, routes };
     answers.decisions().map_err(|error| failed(&error))
 }
@@ -105,17 +105,17 @@ pub async fn decisions(node: &NodeAgent) -> Result<Decisions, EngineError> {
 ///
 /// # Errors
 /// The agent doesn't answer.
-pub async fn compiled_as_decided(node: &NodeAgent) -> Result<bool, EngineError> {
+pub async fn compiled_as_decided(node: &impl AgentNode) -> Result<bool, EngineError> {
     let failed = |error: &(dyn std::error::Error + 'static)| {
-        EngineError::failed(&format!("ask the agent on {} for its direct routing device", node.name), error)
+        EngineError::failed(&format!("ask the agent on {} for its direct routing device", node.name()), error)
     };
-    let pods = node.api.get("/v1/endpoint").await.map_err(|error| failed(&error))?;
-    let file = compiled::of_a_pod(&pods).map(|file| node.surroundings.path(Path::new(&file)));
+    let pods = node.api().get("/v1/endpoint").await.map_err(|error| failed(&error))?;
+    let file = compiled::of_a_pod(&pods).map(|file| node.file(Path::new(&file)));
     // It is replaced as a whole; between two it isn't there.
     let Some(header) = file.and_then(|file| std::fs::read_to_string(file).ok()) else { return Ok(pods.is_null()) };
-    let status = node.api.get("/v1/healthz").await.map_err(|error| failed(&error))?;
+    let status = node.api().get("/v1/healthz").await.map_err(|error| failed(&error))?;
     let device = text(&status, "/kube-proxy-replacement/directRoutingDevice").unwrap_or_default();
-    let links = node.namespace.netlink()?.links()?;
+    let links = node.namespace().netlink()?.links()?;
     let decided = links.iter().find(|link| link.name == device).map(|link| link.index);
     let compiled = compiled::Compiled::read(&header).direct_routing_device();
     Ok(compiled.is_none() || decided.is_none() || compiled == decided)
@@ -125,7 +125,7 @@ pub async fn compiled_as_decided(node: &NodeAgent) -> Result<bool, EngineError> 
 ///
 /// # Errors
 /// The agent doesn't answer.
-pub async fn nat(node: &NodeAgent, pods: Ipv4Net) -> Result<Vec<NatEntry>, EngineError> {
+pub async fn nat(node: &impl AgentNode, pods: Ipv4Net) -> Result<Vec<NatEntry>, EngineError> {
     match node.ask(&["bpf", "nat", "list"]).await {
         Ok(text) => Ok(nat::entries(&text, pods)),
         Err(EngineError::Failed { reason, .. }) if nat::has_no_table(&reason) => Ok(Vec::new()),
