@@ -4,19 +4,16 @@
 //! what is left in that one's cgroups, takes the directories away, and ends. Where it was killed too, the next run does so
 //! ([`crate::cgroup::sweep`]).
 
-use std::fs;
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::exit;
 use std::time::{Duration, Instant};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use nix::unistd::{ForkResult, dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 
+use crate::behind;
 use crate::cgroup;
-use crate::sys::fork_alone;
 
 /// How long a run's files may take to be closed behind it.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -36,26 +33,12 @@ impl Keeper {
     /// # Errors
     /// The kernel's answer.
     pub fn start() -> io::Result<Self> {
-        let (ours, theirs) = UnixStream::pair()?;
         let of = std::process::id();
-        match fork_alone()? {
-            ForkResult::Parent { .. } => Ok(Self { _line: ours }),
-            ForkResult::Child => {
-                drop(ours);
-                exit(i32::from(live(theirs, of).is_err()))
-            }
-        }
+        Ok(Self { _line: behind::start(move |line| live(line, of))? })
     }
 }
 
 fn live(mut line: UnixStream, of: u32) -> io::Result<()> {
-    // Out of reach of the terminal's signals, and nobody waits for the end of what it would write to.
-    setsid()?;
-    let nowhere = fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
-    dup2_stdin(&nowhere)?;
-    dup2_stdout(&nowhere)?;
-    dup2_stderr(&nowhere)?;
-    std::env::set_current_dir("/")?;
     // It ends when the other process has, and nothing ever comes over it.
     let _ = line.read(&mut [0]);
 

@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of Kubernetes or Cilium.
 
+mod behind;
 pub mod cgroup;
 pub mod conntrack;
 pub mod doctor;

@@ -36,9 +36,7 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         if self.ours {
-            let netlink =
-                self.netlink.get_mut().map(|netlink| netlink.get_mut().unwrap_or_else(PoisonError::into_inner));
-            teardown::done_with(&self.fd, netlink);
+            teardown::done_with(&self.fd);
         }
     }
 }

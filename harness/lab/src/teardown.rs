@@ -3,18 +3,26 @@
 //! For each bridge and each VXLAN device in them it waits for RCU (Linux 6.18, net/bridge/br_multicast.c,
 //! `br_multicast_dev_del`; net/ipv4/udp_tunnel_core.c, `udp_tunnel_sock_release`) and keeps its one lock for links
 //! meanwhile: some 80 ms for a lab, in which no other can be built. Whoever builds many of them, one after the other, gets
-//! on faster if that waits until the end. Killed or not, the process's end is theirs, since nothing but its descriptors
-//! holds them.
+//! on faster if that waits until the end.
+//!
+//! So namespaces that nobody uses any more are handed to another process, which takes them down when this one has ended,
+//! however that came about. All at once they would keep that lock for seconds, and the whole host waiting for its links:
+//! the other process takes those devices away one by one before it lets a namespace go.
 
 use std::collections::VecDeque;
 use std::fs;
-use std::os::fd::OwnedFd;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::sysinfo::sysinfo;
 
-use crate::netlink::Client;
+use crate::behind;
+use crate::error::Result;
+use crate::namespace::Namespace;
+use crate::passing;
 
 /// The most namespaces that are kept: of some 300 labs.
 const MOST: u64 = 4096;
@@ -22,6 +30,8 @@ const MOST: u64 = 4096;
 const SIZE: u64 = 400 << 10;
 /// Of what the host has, this part may be taken up by namespaces that nobody uses any more.
 const SHARE: u64 = 4;
+/// The kinds of links whose end takes the kernel long.
+const SLOW: [&str; 2] = ["bridge", "vxlan"];
 
 /// As long as one of these is there, namespaces are taken down later: when the last of them goes; the oldest before that,
 /// when too many are kept.
@@ -30,23 +40,28 @@ pub struct Later(());
 
 struct Kept {
     laters: usize,
-    most: usize,
-    namespaces: VecDeque<OwnedFd>,
+    /// To who keeps them; none before somebody wants that.
+    line: Option<UnixStream>,
 }
 
-static KEPT: Mutex<Kept> = Mutex::new(Kept { laters: 0, most: 0, namespaces: VecDeque::new() });
+static KEPT: Mutex<Kept> = Mutex::new(Kept { laters: 0, line: None });
 
 fn kept() -> MutexGuard<'static, Kept> {
     KEPT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Later {
-    /// From now on.
-    pub fn begin() -> Self {
+    /// From now on. Call it after [`crate::sandbox::enter`], and the first time while the process has one thread.
+    ///
+    /// # Errors
+    /// The process can't be forked.
+    pub fn begin() -> io::Result<Self> {
         let mut kept = kept();
+        if kept.line.is_none() {
+            kept.line = Some(behind::start(|line| Keeper { most: most(), namespaces: VecDeque::new() }.live(&line))?);
+        }
         kept.laters += 1;
-        kept.most = most();
-        Self(())
+        Ok(Self(()))
     }
 }
 
@@ -55,32 +70,63 @@ impl Drop for Later {
         let mut kept = kept();
         kept.laters -= 1;
         if kept.laters == 0 {
-            kept.namespaces = VecDeque::new();
+            kept.line = None;
         }
     }
 }
 
-/// Takes a namespace that nobody uses any more, with what talks to the routing subsystem in it: it is taken down when it
-/// is dropped, at once where nobody wants that later.
-///
-/// What is kept forgets its neighbours. All namespaces of a host share one table of them, which holds 1024 entries unless
-/// somebody raised that (Linux, net/core/neighbour.c, `neigh_alloc`; `gc_thresh3` in net/ipv4/arp.c), and a lab has seven:
-/// with 145 labs kept, packets of the next were lost ("neighbor table overflow" in the kernel's log).
-pub(crate) fn done_with(namespace: &OwnedFd, netlink: Option<&mut Client>) {
-    if kept().laters == 0 {
-        return;
+/// Takes a namespace that nobody uses any more: it is taken down later, or at once where nobody wants that later.
+pub(crate) fn done_with(namespace: &OwnedFd) {
+    // Where nobody takes it, it goes as it would have gone.
+    if let Some(line) = &kept().line {
+        let _ = passing::send(line, b".", &[namespace.as_fd()]);
     }
-    // One that knows them still is not kept.
-    let forgotten = netlink.is_none_or(|netlink| netlink.forget_neighbours().is_ok());
-    let namespace = namespace.try_clone().ok().filter(|_| forgotten);
-    let mut kept = kept();
-    if kept.laters == 0 {
-        return;
+}
+
+/// Who keeps them, in a process of its own.
+struct Keeper {
+    most: usize,
+    namespaces: VecDeque<Namespace>,
+}
+
+impl Keeper {
+    fn live(mut self, line: &UnixStream) -> io::Result<()> {
+        while let (1.., passed) = passing::receive(line, &mut [0])? {
+            for namespace in passed.into_iter().map(|fd| Namespace::of_fd("done with", fd)) {
+                // One that knows its neighbours still is not kept.
+                match forget_neighbours(&namespace) {
+                    Ok(()) => self.namespaces.push_back(namespace),
+                    Err(_) => drop(namespace),
+                }
+            }
+            if self.namespaces.len() > self.most {
+                self.take_down_oldest();
+            }
+        }
+        while !self.namespaces.is_empty() {
+            self.take_down_oldest();
+        }
+        Ok(())
     }
-    kept.namespaces.extend(namespace);
-    let oldest = (kept.namespaces.len() > kept.most).then(|| kept.namespaces.pop_front());
-    drop(kept);
-    drop(oldest);
+
+    fn take_down_oldest(&mut self) {
+        // What can't be taken away beforehand goes with the namespace.
+        let _ = self.namespaces.pop_front().map(|namespace| take_slow_links(&namespace));
+    }
+}
+
+/// All namespaces of a host share one table of neighbours, which holds 1024 entries unless somebody raised that (Linux,
+/// net/core/neighbour.c, `neigh_alloc`; `gc_thresh3` in net/ipv4/arp.c), and a lab has seven: with 145 labs kept, packets of
+/// the next were lost ("neighbor table overflow" in the kernel's log).
+fn forget_neighbours(namespace: &Namespace) -> Result<()> {
+    namespace.netlink()?.client.forget_neighbours()
+}
+
+fn take_slow_links(namespace: &Namespace) -> Result<()> {
+    let mut netlink = namespace.netlink()?;
+    let links = netlink.links()?;
+    let slow = links.iter().filter(|link| link.kind.as_deref().is_some_and(|kind| SLOW.contains(&kind)));
+    slow.map(|link| &link.name).try_for_each(|name| netlink.delete_link(name))
 }
 
 /// How many may be kept on this host: memory, open files and namespaces have limits (user_namespaces(7)).
@@ -89,6 +135,7 @@ fn most() -> usize {
     let namespaces = fs::read_to_string("/proc/sys/user/max_net_namespaces").ok();
     let namespaces = namespaces.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
     let memory = sysinfo().map_or(0, |host| host.ram_unused());
-    let most = MOST.min(memory / SIZE / SHARE).min(files / SHARE).min(namespaces / SHARE);
+    // The socket in each is a file, too.
+    let most = MOST.min(memory / SIZE / SHARE).min(files / SHARE / 2).min(namespaces / SHARE);
     usize::try_from(most).unwrap_or(usize::MAX)
 }

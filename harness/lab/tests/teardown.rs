@@ -22,11 +22,14 @@ fn main() -> ExitCode {
     if let (Some(reason), false) = (&barred, arguments.list) {
         eprintln!("all is ignored: {reason}");
     }
-    let trial = Trial::test("when_the_last_who_puts_it_off_is_gone", later).with_ignored_flag(barred.is_some());
+    // Before the first thread.
+    let first = Later::begin().expect("a process with one thread can be forked");
+    let trial = Trial::test("when_the_last_who_puts_it_off_is_gone", move || later(first));
+    let trial = trial.with_ignored_flag(barred.is_some());
     libtest_mimic::run(&arguments, vec![trial]).exit_code()
 }
 
-fn later() -> Result<(), Failed> {
+fn later(first: Later) -> Result<(), Failed> {
     let witness = Namespace::create("witness", &Sysctls::HOST)?;
     let ours = Namespace::create("ours", &Sysctls::HOST)?;
     // What somebody else made is nobody's to keep.
@@ -44,25 +47,21 @@ fn later() -> Result<(), Failed> {
         return Err("who sends to an address on its link should ask for that neighbour".into());
     }
 
-    let (first, second) = (Later::begin(), Later::begin());
+    let second = Later::begin()?;
     drop(ours);
-    let left = still.netlink()?.neighbours()?;
-    if !left.is_empty() {
-        return Err(format!(
-            "a kept namespace should forget its neighbours, since their table is the host's: {left:?}"
-        )
-        .into());
-    }
+    until("a kept namespace should forget its neighbours, since their table is the host's", || {
+        Ok(still.netlink()?.neighbours()?.is_empty())
+    })?;
     drop(still);
     drop(other);
     // The kernel takes them down in the order they ended.
-    until_gone(&witness, "to-other")?;
+    until("the other's end should be gone", || Ok(!has(&witness, "to-other")?))?;
     drop(first);
     if !has(&witness, "to-ours")? {
         return Err("a namespace should be kept while somebody puts its end off".into());
     }
     drop(second);
-    until_gone(&witness, "to-ours")
+    until("its end should be gone once nobody puts that off", || Ok(!has(&witness, "to-ours")?))
 }
 
 fn ask_for_a_neighbour(namespace: &Namespace) -> Result<(), Failed> {
@@ -79,11 +78,11 @@ fn has(namespace: &Namespace, link: &str) -> lab::Result<bool> {
     Ok(namespace.netlink()?.links()?.iter().any(|known| known.name == link))
 }
 
-fn until_gone(namespace: &Namespace, link: &str) -> Result<(), Failed> {
+fn until(what: &str, holds: impl Fn() -> lab::Result<bool>) -> Result<(), Failed> {
     let began = Instant::now();
-    while has(namespace, link)? {
+    while !holds()? {
         if began.elapsed() > PATIENCE {
-            return Err(format!("{link} should go within {PATIENCE:?}, with its other end's namespace").into());
+            return Err(format!("{what}, within {PATIENCE:?}").into());
         }
         std::thread::sleep(PAUSE);
     }

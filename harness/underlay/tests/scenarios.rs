@@ -34,14 +34,14 @@ fn main() -> ExitCode {
     };
     // Before the first thread.
     let mut host = Host { entered: lab::sandbox::enter().map(drop), tried: BTreeMap::new() };
+    // Each case is done sooner where none waits for the kernel to clear up behind another.
+    let _later = lab::teardown::Later::begin().expect("a process with one thread can be forked");
     let runtime = Arc::new(Runtime::new().expect("a runtime starts"));
     let trials = cases.into_iter().map(|case| trial(case, &mut host, &runtime)).collect();
     let lacking: Vec<_> = host.tried.values().filter_map(Option::as_ref).collect();
     if !arguments.list {
         lacking.iter().for_each(|missing| eprintln!("cases are ignored: {missing}"));
     }
-    // Each case is done sooner where none waits for the kernel to clear up behind another.
-    let _later = lab::teardown::Later::begin();
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 

@@ -36,6 +36,8 @@ fn main() -> ExitCode {
     };
     // Before the first thread.
     let mut host = Host { entered: lab::sandbox::enter().map(drop), tried: BTreeMap::new() };
+    // Each case is done sooner where none waits for the kernel to clear up behind another.
+    let _later = lab::teardown::Later::begin().expect("a process with one thread can be forked");
     let runtime = Arc::new(Runtime::new().expect("a runtime starts"));
     let mut trials = Vec::new();
     for recording in recordings.into_iter().map(Arc::new) {
@@ -57,8 +59,6 @@ fn main() -> ExitCode {
             trials.push(trial.with_ignored_flag(ignored));
         }
     }
-    // Each case is done sooner where none waits for the kernel to clear up behind another.
-    let _later = lab::teardown::Later::begin();
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 

@@ -24,7 +24,8 @@ impl Bench {
     /// Call it while the process has one thread.
     pub(super) fn enter() -> Result<Self, Stop> {
         lab::sandbox::enter()?;
-        Ok(Self { runtime: super::runtime()?, _later: Later::begin() })
+        let later = super::later()?;
+        Ok(Self { runtime: super::runtime()?, _later: later })
     }
 
     /// Runs cases; what reports say of them is in the cases' order. Of an interrupted run some are missing.

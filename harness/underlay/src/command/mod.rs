@@ -229,6 +229,11 @@ pub fn main() -> u8 {
     })
 }
 
+/// Has labs taken down when nobody waits for the next one. Call it while the process has one thread.
+fn later() -> Result<lab::teardown::Later, Stop> {
+    lab::teardown::Later::begin().map_err(|source| Stop::Harness { step: "start who takes labs down", source })
+}
+
 /// The runtime that carries labs.
 fn runtime() -> Result<tokio::runtime::Runtime, Stop> {
     crate::runner::runtime().map_err(|source| Stop::Harness { step: "start the runtime", source })

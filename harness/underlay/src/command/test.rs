@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use cilium::{Model, Version};
 use lab::Missing;
-use lab::teardown::Later;
 use topology::network::OverlayBackend;
 
 use super::bench::Bench;
@@ -174,6 +173,7 @@ pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
         // Reports want to know of every case, so the cases are run all the same, and each is skipped.
         Err(missing) => Arc::new(Barred(missing)),
     };
+    let _later = super::later()?;
     let runtime = super::runtime()?;
     let mut host = Host { shard: args.shard, ..Host::here() };
     if args.report.is_some() && is_able {
@@ -199,7 +199,6 @@ pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
     reporters.push(report);
 
     let jobs = runner::jobs(args.jobs, &*engine);
-    let _later = Later::begin();
     let end = runtime.block_on(async {
         let mut interrupts = Interrupts::catch().map_err(|source| Stop::Harness { step: "catch signals", source })?;
         Ok::<_, Stop>(runner::run(cases, engine, jobs, &mut reporters, interrupts.next()).await?)
