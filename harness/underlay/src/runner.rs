@@ -137,12 +137,21 @@ pub fn jobs(asked: Option<NonZeroUsize>, engine: &dyn Engine) -> usize {
 /// them, four cases at a time took half as long again (`cargo bench -p underlay`).
 const WAITING_THREADS: usize = 32;
 
+/// Threads that carry labs, for each processor. Some of what they do waits for the kernel's lock around links, which
+/// another process that builds or ends labs may have: the others go on meanwhile.
+const THREADS_PER_CORE: usize = 4;
+
 /// The runtime that carries labs. Its threads are as many whatever the labs' number and size.
 ///
 /// # Errors
 /// The kernel gives no thread or no descriptor.
 pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().max_blocking_threads(WAITING_THREADS).enable_all().build()
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(THREADS_PER_CORE * cores)
+        .max_blocking_threads(WAITING_THREADS)
+        .enable_all()
+        .build()
 }
 
 /// Runs every case on `engine`, `jobs` at a time, until all are done or `interrupt` comes. What still runs then is
