@@ -157,6 +157,21 @@ proptest! {
     }
 }
 
+#[test]
+fn an_external_address_on_the_overlay_is_no_public_one() {
+    let addresses = "1: tailscale0: <POINTOPOINT,UP> mtu 1280\n    inet 100.64.0.1/32 scope global tailscale0\n\
+                     2: eth1: <BROADCAST,UP> mtu 1500\n    link/ether 02:00:00:00:00:01\n    inet 10.0.0.5/24 scope global eth1\n\
+                     default via 10.0.0.1 dev eth1\n";
+    let node = serde_json::json!({"kind": "List", "items": [{"kind": "Node", "metadata": {"name": "node-a"},
+        "status": {"addresses": [{"type": "ExternalIP", "address": "100.64.0.7"}]}}]});
+    let files = [("node-a.txt", addresses.to_owned()), ("nodes.json", node.to_string())]
+        .map(|(name, text)| (name.to_owned(), text.into_bytes()));
+    let outcome = import(&files, &options());
+    problems(&outcome);
+    let text = outcome.expect("there is a node with a network").topology;
+    assert!(!text.contains("100.64.0.7"), "nobody on the internet has it: {text}");
+}
+
 /// The two nodes' objects, with external addresses of all sorts.
 fn external() -> impl Strategy<Value = String> {
     let address = prop::sample::select(vec![

@@ -172,7 +172,7 @@ impl Draft {
             }
             nics::routes(seen, node, interface);
         }
-        let vcns = networks::guess(&mut nodes, &sights, options, renamer);
+        let vcns = networks::guess(&mut nodes, &sights, overlay.as_ref().map(|overlay| overlay.cidr), options, renamer);
         nodes.iter_mut().for_each(nics::drop_unplugged);
         // A machine in no VCN can't be built.
         let (kept, dropped): (Vec<_>, Vec<_>) =

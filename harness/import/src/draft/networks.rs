@@ -15,6 +15,7 @@ use crate::{Networks, Options};
 pub(super) fn guess(
     nodes: &mut [NodeDraft],
     sights: &[Seen],
+    overlay: Option<Ipv4Net>,
     options: &Options,
     renamer: &mut Renamer,
 ) -> Vec<VcnDraft> {
@@ -40,7 +41,7 @@ pub(super) fn guess(
     fit_routes(nodes, &vcns);
     vcns.iter_mut().for_each(gateway);
     for index in 0..vcns.len() {
-        edge(nodes, &mut vcns, index, renamer);
+        edge(nodes, &mut vcns, index, overlay, renamer);
         shared(nodes, &mut vcns[index]);
     }
     apart(nodes, &mut vcns);
@@ -206,7 +207,7 @@ fn gateway(vcn: &mut VcnDraft) {
 }
 
 /// NAT at the edge of a network: what a cloud's name tells, else what is least surprising.
-fn edge(nodes: &mut [NodeDraft], vcns: &mut [VcnDraft], index: usize, renamer: &mut Renamer) {
+fn edge(nodes: &mut [NodeDraft], vcns: &mut [VcnDraft], index: usize, overlay: Option<Ipv4Net>, renamer: &mut Renamer) {
     // The nodes whose default route leads here, with the interface it leads through.
     let out: Vec<(usize, usize)> = nodes
         .iter()
@@ -231,12 +232,13 @@ fn edge(nodes: &mut [NodeDraft], vcns: &mut [VcnDraft], index: usize, renamer: &
         Some("azure") => Some("azure"),
         _ => None,
     };
-    // An address is one gateway's or one interface's, and none of a network's own.
+    // An address is one gateway's or one interface's, and none of a network's own, nor of the overlay's.
     let nics = nodes.iter().flat_map(|node| &node.nics).filter_map(|nic| nic.public_address);
     let claimed: Vec<Ipv4Addr> = nics.chain(vcns.iter().filter_map(|vcn| vcn.public_address)).collect();
     let free = |address: &Ipv4Addr| {
         !claimed.contains(address)
             && !vcns.iter().any(|vcn| vcn.cidr.contains(address))
+            && !overlay.is_some_and(|overlay| overlay.contains(address))
             && super::nics::usable(&(*address).into())
     };
     let external: Vec<Option<Ipv4Addr>> =
