@@ -165,10 +165,8 @@ async fn killed() -> Result<(), Failed> {
         return Err(format!("only {cut_short} of {kills} runs were cut short: nothing was tried").into());
     }
 
-    let strays = apart::strays()?;
-    if !strays.is_empty() {
-        return Err(format!("processes are left: {strays:?}").into());
-    }
+    // Who takes their labs down is the last to go.
+    apart::no_strays(apart::CLEANUP).await?;
     let after = Host::look()?;
     if after != before {
         return Err(format!("before: {before:?}\nafter: {after:?}").into());

@@ -61,15 +61,8 @@ async fn killed() -> Result<(), Failed> {
         if codes != (Some(137), Some(0)) {
             return Err(format!("the command was killed and the capture ended: {codes:?}").into());
         }
-        let gone = async {
-            while !apart::strays()?.is_empty() {
-                sleep(apart::PAUSE).await;
-            }
-            Ok::<_, std::io::Error>(())
-        };
-        if timeout(PATIENCE, gone).await.is_err() {
-            return Err(format!("{victim} killed: processes are left: {:?}", apart::strays()?).into());
-        }
+        let gone = apart::no_strays(PATIENCE).await;
+        gone.map_err(|left| format!("{victim} killed: {left:?}"))?;
         // The last thread of a killed process takes its files with it, and the first is gone before.
         let forgotten = async {
             while !folder.labs()?.is_empty() {

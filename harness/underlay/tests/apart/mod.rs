@@ -13,8 +13,9 @@ use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{getgid, getuid};
 use tokio::time::{sleep, timeout};
 
-/// The kernel takes namespaces down behind the last process, one after the other: some 70 ms for a lab.
-const CLEANUP: Duration = Duration::from_secs(60);
+/// The kernel takes namespaces down behind the last process, one after the other: some 70 ms for a lab. A run's own are
+/// taken down by a process that outlives it, a little slower.
+pub const CLEANUP: Duration = Duration::from_secs(60);
 /// Between two looks at what has no way to tell.
 pub const PAUSE: Duration = Duration::from_millis(20);
 /// How many network namespaces all runs together may hold here: far more than they need at a time.
@@ -58,6 +59,20 @@ pub fn strays() -> io::Result<Vec<PathBuf>> {
     };
     let is_ours = |path: &PathBuf| fs::read_link(path.join("ns/user")).is_ok_and(|user| user == ours);
     Ok(others.filter(|path| is_ours(path) && lives(path)).collect())
+}
+
+/// Waits until no process is left in our user namespace.
+pub async fn no_strays(patience: Duration) -> Result<(), Failed> {
+    let gone = async {
+        while !strays()?.is_empty() {
+            sleep(PAUSE).await;
+        }
+        Ok::<_, io::Error>(())
+    };
+    match timeout(patience, gone).await {
+        Ok(gone) => Ok(gone?),
+        Err(_) => Err(format!("after {patience:?} processes are left: {:?}", strays()?).into()),
+    }
 }
 
 /// Waits until the kernel has taken down every network namespace that was made in our user namespace: then, and only
