@@ -1,12 +1,13 @@
 //! Machines that somebody else made and runs, containers for one: a lab plugs its interfaces in, and takes all of it out
 //! again.
 
+use std::io;
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
 use topology::network::{Node as Config, Overlay};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::namespace::Namespace;
 use crate::netlink::{Route, table};
 use crate::nft::{Chain, ChainType, Hook, Statement, Table};
@@ -53,7 +54,7 @@ impl Guest {
     /// Makes room for the lab's interfaces on a machine.
     ///
     /// # Errors
-    /// The kernel's answer.
+    /// It has a link of a name that the lab's shall have: whose that is nobody knows. The kernel's answer.
     pub(crate) fn receive(
         machine: &Machine,
         config: &Config,
@@ -62,21 +63,25 @@ impl Guest {
     ) -> Result<Self> {
         let namespace = &machine.namespace;
         let overlay = overlay.filter(|_| config.overlay_address.is_some()).cloned();
-        let mut tables =
-            overlay.iter().zip(config.overlay_address).flat_map(|(o, a)| overlay::firewall(o, a)).collect();
+        let tables =
+            overlay.iter().zip(config.overlay_address).flat_map(|(config, own)| overlay::firewall(config, own));
         let links = config.nics.iter().map(|nic| nic.name.clone());
-        let links = links.chain(overlay.iter().map(|overlay| overlay.interface.clone())).collect();
+        let links: Vec<_> = links.chain(overlay.iter().map(|overlay| overlay.interface.clone())).collect();
+        let there = namespace.netlink()?.links()?;
+        if let Some(taken) = links.iter().find(|name| there.iter().any(|link| link.name == **name)) {
+            let (step, source) = (format!("plug {taken} in"), io::ErrorKind::AlreadyExists.into());
+            return Err(Error::Namespace { namespace: namespace.name().to_owned(), step, source });
+        }
         let mut guest = Self {
             machine: machine.clone(),
             links,
-            overlay,
-            tables: Vec::new(),
+            tables: tables.collect(),
+            overlay: overlay.clone(),
             sysctls: sysctls.replace(namespace)?,
             routes: Vec::new(),
         };
-        guest.tables.append(&mut tables);
-        // What an earlier lab left whose process was killed.
-        guest.clear()?;
+        // What an earlier lab left whose process was killed; its links went with it.
+        guest.clear_rules()?;
         if let Some(management) = &machine.management {
             guest.routes = default_routes(namespace, &management.interface)?;
             let mut netlink = namespace.netlink()?;
@@ -91,8 +96,7 @@ impl Guest {
         Ok(guest)
     }
 
-    /// Takes out whatever a lab puts into a machine, as far as it is there.
-    fn clear(&self) -> Result<()> {
+    fn clear_links(&self) -> Result<()> {
         let namespace = &self.machine.namespace;
         for link in &self.links {
             match namespace.netlink()?.delete_link(link) {
@@ -101,6 +105,11 @@ impl Guest {
                 _ => {}
             }
         }
+        Ok(())
+    }
+
+    fn clear_rules(&self) -> Result<()> {
+        let namespace = &self.machine.namespace;
         if let Some(overlay) = &self.overlay {
             overlay::forget(namespace, overlay)?;
         }
@@ -108,7 +117,8 @@ impl Guest {
     }
 
     fn take_back(&mut self) -> Result<()> {
-        let cleared = self.clear();
+        let cleared = self.clear_links();
+        let cleared = cleared.and(self.clear_rules());
         let namespace = &self.machine.namespace;
         let restored = self.sysctls.restore(namespace);
         let mut netlink = namespace.netlink()?;

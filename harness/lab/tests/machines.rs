@@ -41,6 +41,7 @@ fn main() {
     let tests = vec![
         trial("is_part_of_the_lab_and_then_as_it_was", || Box::pin(in_and_out())),
         trial("what_a_killed_lab_left_is_no_hindrance", || Box::pin(after_a_kill())),
+        trial("a_link_of_its_own_with_a_name_of_the_labs_stays", || Box::pin(name_taken())),
         trial("its_own_interface_carries_what_is_allowed_and_nothing_else", || Box::pin(management())),
     ];
     libtest_mimic::run(&Arguments::from_args(), tests).exit();
@@ -178,6 +179,21 @@ async fn after_a_kill() -> Result<(), Failed> {
         return Err("rules an earlier lab left should be gone".into());
     }
     Ok(container.namespace.netlink()?.add_rule(&tailscaled_rule())?)
+}
+
+async fn name_taken() -> Result<(), Failed> {
+    let container = Container::start()?;
+    container.namespace.netlink()?.add_bridge("enp0s6", 1500)?;
+    let before = container.looks()?;
+    let error = match Lab::build_on(network(), container.machines()).await {
+        Ok(_) => return Err("the lab can't have an interface whose name is taken".into()),
+        Err(error) => error.to_string(),
+    };
+    if !error.contains("plug enp0s6 in") {
+        return Err(format!("the error should name the interface: {error}").into());
+    }
+    let after = container.looks()?;
+    if after == before { Ok(()) } else { Err(format!("before: {before:#?}\nafter: {after:#?}").into()) }
 }
 
 async fn management() -> Result<(), Failed> {
