@@ -62,7 +62,7 @@ impl Guest {
         sysctls: Sysctls,
     ) -> Result<Self> {
         let namespace = &machine.namespace;
-        let overlay = overlay.filter(|_| config.overlay_address.is_some()).cloned();
+        let overlay = overlay.filter(|_| config.overlay_address.is_some());
         let tables =
             overlay.iter().zip(config.overlay_address).flat_map(|(config, own)| overlay::firewall(config, own));
         let links = config.nics.iter().map(|nic| nic.name.clone());
@@ -76,7 +76,7 @@ impl Guest {
             machine: machine.clone(),
             links,
             tables: tables.collect(),
-            overlay: overlay.clone(),
+            overlay: overlay.cloned(),
             sysctls: sysctls.replace(namespace)?,
             routes: Vec::new(),
         };

@@ -16,9 +16,6 @@ use nix::sched::{CloneFlags, unshare};
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 use topology::Network;
-use topology::network::{
-    Ingress, Internet, Nat, Network as Config, Nic, NicKind, Node, Overlay, OverlayBackend, Role, Vcn,
-};
 
 /// How long what must come may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -48,42 +45,8 @@ fn main() {
 }
 
 fn network() -> Arc<Network> {
-    let vcn = |name: &str| Vcn {
-        name: name.to_owned(),
-        cidr: "10.0.0.0/24".parse().expect("a network"),
-        gateway: Ipv4Addr::new(10, 0, 0, 1),
-        nat: Nat::OneToOne,
-        source_check: true,
-        ingress: Ingress::Deny,
-    };
-    let node = |name: &str, vcn: &str, address: &str, last: u8| Node {
-        name: name.to_owned(),
-        role: Role::Worker,
-        nics: vec![Nic {
-            name: "enp0s6".to_owned(),
-            kind: NicKind::Vcn(vcn.to_owned()),
-            addresses: vec![address.parse().expect("an address")],
-            mtu: 9000,
-            default_route: Some(Ipv4Addr::new(10, 0, 0, 1)),
-            public_address: Some(Ipv4Addr::new(203, 0, 113, last)),
-            up: true,
-        }],
-        overlay_address: Some(Ipv4Addr::new(100, 64, 0, last)),
-    };
-    Arc::new(Config {
-        name: "two clouds".to_owned(),
-        internet: Internet::default(),
-        vcns: vec![vcn("a"), vcn("b")],
-        overlay: Some(Overlay {
-            cidr: "100.64.0.0/10".parse().expect("a network"),
-            interface: "tailscale0".to_owned(),
-            mtu: 1280,
-            policy_routing: true,
-            backend: OverlayBackend::Userspace,
-            port: 41641,
-        }),
-        nodes: vec![node("master", "a", "10.0.0.239/24", 1), node("worker", "b", "10.0.0.24/24", 2)],
-    })
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../topologies/split-vcn.yaml");
+    Arc::new(topology::load(&file).unwrap_or_else(|wrong| panic!("{wrong}")))
 }
 
 /// A container as somebody else's program makes it: `eth0` on a bridge of that program's, with the default route.

@@ -15,8 +15,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use ipnet::Ipv4Net;
-use lab::netlink::Listening;
-use lab::netlink::{Neighbour, Route};
+use lab::netlink::{Listening, Neighbour, Route};
 use lab::nft::{Chain, ChainType, Hook, Statement, Table, watch_drops};
 use lab::{Lab, Namespace};
 use libtest_mimic::{Arguments, Failed, Trial};
