@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
-use netlink_packet_route::route::{RouteMetric, RouteScope, RouteType};
+use netlink_packet_route::route::{RouteMetric, RouteProtocol, RouteScope, RouteType};
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::RouteMessageBuilder;
@@ -207,12 +207,14 @@ impl Netlink<'_> {
         self.request(&format!("add route {route}"), RouteNetlinkMessage::NewRoute(message), flags)
     }
 
-    /// Removes a route.
+    /// Removes a route, whoever added it.
     ///
     /// # Errors
     /// The kernel's answer.
     pub fn delete_route(&mut self, route: &Route) -> Result<()> {
-        let message = self.route_message(route)?;
+        let mut message = self.route_message(route)?;
+        // Named, it would have to be the one that the route was added with: docker's aren't `static`.
+        message.header.protocol = RouteProtocol::Unspec;
         self.request(&format!("delete route {route}"), RouteNetlinkMessage::DelRoute(message), 0)
     }
 
