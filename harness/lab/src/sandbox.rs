@@ -5,6 +5,8 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
+use std::sync::OnceLock;
 
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
@@ -12,6 +14,16 @@ use nix::unistd::{getgid, getuid};
 
 use crate::host::{Capability, Missing};
 use crate::limits;
+use crate::namespace::Namespace;
+
+/// Where the process came from, once it has left.
+static OUTSIDE: OnceLock<Namespace> = OnceLock::new();
+
+/// The network namespace the process was started in; none before [`enter`], or where it can't get back there since it
+/// isn't root. Only for programs that are run for what is there: this one's own sockets belong into a lab.
+pub fn outside() -> Option<&'static Namespace> {
+    OUTSIDE.get()
+}
 
 /// How the process may act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,8 +44,15 @@ pub enum Privilege {
 /// The host allows neither; with the remedy.
 pub fn enter() -> Result<Privilege, Missing> {
     limits::raise();
+    let outside = Namespace::open("the host", Path::new("/proc/self/ns/net"));
     match unshare(CloneFlags::CLONE_NEWNET) {
-        Ok(()) => return Ok(Privilege::Root),
+        Ok(()) => {
+            if let Ok(outside) = outside {
+                // Entered twice, the first is where it came from.
+                let _ = OUTSIDE.set(outside);
+            }
+            return Ok(Privilege::Root);
+        }
         Err(Errno::EPERM) => {}
         Err(errno) => return Err(refused(errno, "net")),
     }

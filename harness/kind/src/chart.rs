@@ -1,0 +1,178 @@
+//! What Helm is asked for: a chart, from wherever it comes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::cluster::Cluster;
+use crate::error::{Error, Result};
+use crate::tools::{Call, Said, Tool, Tools};
+
+/// How long fetching a chart may take.
+const PULL: Duration = Duration::from_secs(120);
+/// How long Helm may take with the API server. It waits for no pod.
+const APPLY: Duration = Duration::from_secs(120);
+
+/// Where a chart comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A repository, by its URL.
+    Repository(String),
+    /// An OCI reference, `oci://quay.io/cilium/charts/cilium`.
+    Oci(String),
+    /// A packed chart or a folder.
+    Local(PathBuf),
+}
+
+impl std::str::FromStr for Source {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
+        Ok(if text.starts_with("oci://") {
+            Self::Oci(text.to_owned())
+        } else if text.starts_with("https://") || text.starts_with("http://") {
+            Self::Repository(text.to_owned())
+        } else {
+            Self::Local(PathBuf::from(text))
+        })
+    }
+}
+
+/// A chart that is on this host: a packed one or a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chart {
+    /// Where.
+    pub path: PathBuf,
+    /// Its own version.
+    pub version: String,
+}
+
+/// What a release is told: values that are always so, then the user's file, then his `--set` arguments, verbatim.
+#[derive(Debug, Clone, Copy)]
+pub struct Told<'a> {
+    /// In place of the chart's defaults.
+    pub defaults: &'a Value,
+    /// Values as a document.
+    pub values: &'a Value,
+    /// `--set` arguments.
+    pub set: &'a [String],
+}
+
+impl Chart {
+    /// Fetches `chart` of that version into `folder`; a local one stays where it is.
+    ///
+    /// # Errors
+    /// Helm's answer.
+    pub async fn fetch(tools: &Tools, source: &Source, chart: &str, version: &str, folder: &Path) -> Result<Self> {
+        let into = folder.join(version);
+        let destination = into.display().to_string();
+        let pull = Call::new(Tool::Helm, ["pull"]).patience(PULL);
+        let pull = match source {
+            Source::Local(path) => return Self::at(tools, path.clone()).await,
+            Source::Repository(url) => pull.with([chart, "--repo", url]),
+            Source::Oci(reference) => pull.with([reference.as_str()]),
+        };
+        tools.run(&pull.with(["--version", version, "--destination", &destination])).await?;
+        let found = fs::read_dir(&into).ok().and_then(|mut files| files.next()?.ok());
+        let found = found.ok_or_else(|| Error::unread("what Helm pulled", format!("{destination} is empty")))?;
+        Self::at(tools, found.path()).await
+    }
+
+    /// A chart on this host.
+    ///
+    /// # Errors
+    /// Helm's answer: it is none.
+    pub async fn at(tools: &Tools, path: PathBuf) -> Result<Self> {
+        let show = Call::new(Tool::Helm, ["show", "chart"]).with([path.display().to_string()]);
+        let text = tools.run(&show).await?;
+        let about: Value =
+            serde_saphyr::from_str(&text).map_err(|error| Error::unread("a chart's description", error))?;
+        let version = about.get("version").and_then(Value::as_str);
+        let version = version.ok_or_else(|| Error::unread("a chart's description", "it has no version"))?.to_owned();
+        Ok(Self { path, version })
+    }
+
+    /// What it renders to; Helm's refusal as it says it.
+    ///
+    /// # Errors
+    /// Helm isn't there, or a file can't be written.
+    pub async fn render(
+        &self,
+        tools: &Tools,
+        release: &str,
+        told: Told<'_>,
+    ) -> Result<std::result::Result<String, String>> {
+        let files = Files::write(told)?;
+        // Of a cluster it knows nothing here: the newest Kubernetes there is, for the chart's own check.
+        let call = Call::new(Tool::Helm, ["template", release]).with([self.path.display().to_string()]);
+        let call = call.with(["--namespace", NAMESPACE, "--kube-version", "1.34.0"]).with(files.arguments());
+        Ok(taken(tools.said(&call).await?))
+    }
+
+    /// Installs it on a cluster, or changes what is installed to this.
+    ///
+    /// # Errors
+    /// Helm isn't there, or a file can't be written. Helm's refusal is none.
+    pub async fn install(
+        &self,
+        cluster: &Cluster,
+        release: &str,
+        told: Told<'_>,
+    ) -> Result<std::result::Result<(), String>> {
+        let files = Files::write(told)?;
+        let call = Call::new(Tool::Helm, ["upgrade", "--install", release])
+            .with([self.path.display().to_string()])
+            .with(["--namespace", NAMESPACE, "--reset-values"])
+            .with([format!("--kubeconfig={}", cluster.kubeconfig().display())])
+            .with(files.arguments())
+            .patience(APPLY);
+        Ok(taken(cluster.tools().said(&call).await?).map(drop))
+    }
+}
+
+/// Takes a release off a cluster, if it is there.
+///
+/// # Errors
+/// Helm's answer.
+pub async fn uninstall(cluster: &Cluster, release: &str) -> Result<()> {
+    let call = Call::new(Tool::Helm, ["uninstall", release, "--namespace", NAMESPACE, "--ignore-not-found"])
+        .with([format!("--kubeconfig={}", cluster.kubeconfig().display())])
+        .patience(APPLY);
+    cluster.tools().run(&call).await.map(drop)
+}
+
+/// Where releases go.
+pub const NAMESPACE: &str = "kube-system";
+
+fn taken(said: Said) -> std::result::Result<String, String> {
+    match said.code {
+        Some(0) => Ok(said.output),
+        _ => Err(said.error.lines().filter(|line| !line.starts_with("WARNING")).collect::<Vec<_>>().join("\n")),
+    }
+}
+
+/// Values on their way to Helm, gone afterwards. They never are arguments, but `--set`, each of which is one.
+struct Files {
+    folder: tempfile::TempDir,
+    set: Vec<String>,
+}
+
+impl Files {
+    fn write(told: Told<'_>) -> Result<Self> {
+        let failed = |source| Error::File { path: "the values for Helm".to_owned(), source };
+        let folder = tempfile::tempdir().map_err(failed)?;
+        for (name, values) in [("defaults.yaml", told.defaults), ("values.yaml", told.values)] {
+            // JSON is YAML.
+            fs::write(folder.path().join(name), values.to_string()).map_err(failed)?;
+        }
+        Ok(Self { folder, set: told.set.to_vec() })
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        let file = |name: &str| format!("--values={}", self.folder.path().join(name).display());
+        let set = self.set.iter().map(|argument| format!("--set={argument}"));
+        [file("defaults.yaml"), file("values.yaml")].into_iter().chain(set).collect()
+    }
+}

@@ -1,0 +1,103 @@
+//! What kind is told of a cluster.
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// A node's part in the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// It runs the API server.
+    ControlPlane,
+    /// It runs pods.
+    Worker,
+}
+
+/// What a cluster is to be: two of the same are one as good as the other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spec {
+    /// The nodes, the one with the API server first, as kind makes them.
+    pub nodes: Vec<Role>,
+    /// The pods' range.
+    pub pods: Ipv4Net,
+    /// The services' range.
+    pub services: Ipv4Net,
+    /// The node image; kind's own where there is none.
+    pub image: Option<String>,
+    /// Addresses under which the API server shall be reached, beside docker's: its certificate names them.
+    pub api_addresses: Vec<Ipv4Addr>,
+}
+
+impl Spec {
+    /// kind's configuration: no network plugin, no kube-proxy (kind 0.30, pkg/apis/config/v1alpha4/types.go).
+    pub fn config(&self) -> Value {
+        let nodes: Vec<_> = self.nodes.iter().map(|role| json!({"role": role})).collect();
+        // A patch takes the place of a whole list: the first two are kind's own
+        // (pkg/cluster/internal/kubeadm/config.go).
+        let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let names: Vec<_> = names.into_iter().chain(self.api_addresses.iter().map(Ipv4Addr::to_string)).collect();
+        let patch = json!({"kind": "ClusterConfiguration", "apiServer": {"certSANs": names}});
+        json!({
+            "kind": "Cluster",
+            "apiVersion": "kind.x-k8s.io/v1alpha4",
+            "networking": {
+                "disableDefaultCNI": true,
+                "kubeProxyMode": "none",
+                "podSubnet": self.pods,
+                "serviceSubnet": self.services,
+            },
+            "kubeadmConfigPatches": [patch.to_string()],
+            "nodes": nodes,
+        })
+    }
+
+    /// What kind calls the nodes' containers, in the nodes' order (kind 0.30, pkg/cluster/internal/providers/common,
+    /// `MakeNodeNamer`).
+    pub fn containers(&self, cluster: &str) -> Vec<String> {
+        let mut counts = [0_usize; 2];
+        let name = |role: &Role| {
+            let (index, word) = match role {
+                Role::ControlPlane => (0, "control-plane"),
+                Role::Worker => (1, "worker"),
+            };
+            counts[index] += 1;
+            match counts[index] {
+                1 => format!("{cluster}-{word}"),
+                number => format!("{cluster}-{word}{number}"),
+            }
+        };
+        self.nodes.iter().map(name).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(nodes: &[Role]) -> Spec {
+        Spec {
+            nodes: nodes.to_vec(),
+            pods: "10.244.0.0/16".parse().expect("a range"),
+            services: "10.96.0.0/16".parse().expect("a range"),
+            image: None,
+            api_addresses: vec![Ipv4Addr::new(100, 64, 0, 1)],
+        }
+    }
+
+    #[test]
+    fn containers_are_called_as_kind_calls_them() {
+        let names = spec(&[Role::ControlPlane, Role::Worker, Role::Worker]).containers("c");
+        assert_eq!(names, ["c-control-plane", "c-worker", "c-worker2"]);
+    }
+
+    #[test]
+    fn the_certificate_names_the_addresses_beside_kinds_own() {
+        let config = spec(&[Role::ControlPlane]).config();
+        let patch = config["kubeadmConfigPatches"][0].as_str().expect("a text");
+        let patch: Value = serde_json::from_str(patch).expect("JSON");
+        assert_eq!(patch["apiServer"]["certSANs"], json!(["localhost", "127.0.0.1", "100.64.0.1"]));
+    }
+}

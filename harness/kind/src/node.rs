@@ -1,0 +1,137 @@
+//! A node: a container, reached by its first process.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use lab::Namespace;
+use serde_json::Value;
+
+use crate::config::Role;
+use crate::error::{Error, Result};
+use crate::tools::{Call, Tool, Tools};
+
+/// How long a node may take to restart.
+const RESTART: Duration = Duration::from_secs(60);
+
+/// The interface by which docker reaches a node.
+pub const INTERFACE: &str = "eth0";
+
+/// A node.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// Its container, and what Kubernetes calls it.
+    pub name: String,
+    /// Its part in the cluster.
+    pub role: Role,
+    /// Its first process.
+    pub pid: u32,
+    /// Its address on docker's network.
+    pub address: Ipv4Addr,
+    tools: Tools,
+}
+
+impl Node {
+    /// What docker says of a running container: its name, its state and its networks.
+    ///
+    /// # Errors
+    /// It doesn't run, or isn't on that network.
+    pub fn read(tools: &Tools, role: Role, network: &str, container: &Value) -> Result<Self> {
+        let what = "what docker says of a node";
+        let name = container.pointer("/Name").and_then(Value::as_str).map(|name| name.trim_start_matches('/'));
+        let name = name.ok_or_else(|| Error::unread(what, "no name"))?;
+        let pid = container.pointer("/State/Pid").and_then(Value::as_u64).and_then(|pid| u32::try_from(pid).ok());
+        let pid = pid.filter(|pid| *pid != 0).ok_or_else(|| {
+            let state = container.pointer("/State/Status").and_then(Value::as_str).unwrap_or("not there");
+            Error::unread(what, format!("{name} is {state}"))
+        })?;
+        let networks = container.get("Networks").and_then(|networks| networks.get(network));
+        let address = networks.and_then(|network| network.get("IPAddress")?.as_str()?.parse().ok());
+        let address = address.ok_or_else(|| Error::unread(what, format!("{name} has no address on {network}")))?;
+        Ok(Self { name: name.to_owned(), role, pid, address, tools: tools.clone() })
+    }
+
+    /// Where this process finds a file of the node's. An absolute symbolic link on the way leads astray.
+    pub fn file(&self, path: impl AsRef<Path>) -> PathBuf {
+        let path = path.as_ref();
+        Path::new("/proc").join(self.pid.to_string()).join("root").join(path.strip_prefix("/").unwrap_or(path))
+    }
+
+    /// Reads a file of the node's.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub fn read_file(&self, path: &str) -> Result<String> {
+        let failed = |source| Error::File { path: format!("{}:{path}", self.name), source };
+        fs::read_to_string(self.file(path)).map_err(failed)
+    }
+
+    /// Writes a file of the node's in place, as docker's own (/etc/hosts) want it: they are mounted.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub fn write_file(&self, path: &str, text: &str) -> Result<()> {
+        let failed = |source| Error::File { path: format!("{}:{path}", self.name), source };
+        fs::write(self.file(path), text).map_err(failed)
+    }
+
+    /// The node's network namespace, by the name the lab has for it.
+    ///
+    /// # Errors
+    /// The node has ended.
+    pub fn namespace(&self, name: &str) -> Result<Namespace> {
+        Ok(Namespace::open(name, &self.process(self.pid).join("ns/net"))?)
+    }
+
+    /// The network namespace of one of the node's processes, by its number in there.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn namespace_of(&self, name: &str, pid: u64) -> Result<Namespace> {
+        Ok(Namespace::open(name, &self.file(format!("/proc/{pid}/ns/net")))?)
+    }
+
+    fn process(&self, pid: u32) -> PathBuf {
+        Path::new("/proc").join(pid.to_string())
+    }
+
+    /// A program in the node.
+    pub fn call(&self, arguments: &[&str]) -> Call {
+        Call::new(Tool::Docker, ["exec", &self.name]).with(arguments.iter().copied())
+    }
+
+    /// Runs a program in the node, and gives what it wrote to standard output.
+    ///
+    /// # Errors
+    /// It isn't there, fails, or takes too long.
+    pub async fn run(&self, arguments: &[&str]) -> Result<String> {
+        self.tools.run(&self.call(arguments)).await
+    }
+
+    /// The same, of a program that writes JSON.
+    ///
+    /// # Errors
+    /// As [`Self::run`]; or it isn't JSON.
+    pub async fn json(&self, arguments: &[&str]) -> Result<Value> {
+        self.tools.json(&self.call(arguments)).await
+    }
+
+    /// The same, of a program that reads `input`.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub async fn run_with(&self, input: &str, arguments: &[&str]) -> Result<String> {
+        let call = Call::new(Tool::Docker, ["exec", "-i", &self.name]).with(arguments.iter().copied());
+        self.tools.run(&call.input(input)).await
+    }
+
+    /// Stops it and starts it. It has another first process then and another namespace: what was plugged in is gone.
+    ///
+    /// # Errors
+    /// docker's.
+    pub async fn restart(&self) -> Result<()> {
+        let call = Call::new(Tool::Docker, ["restart", "--time", "10", &self.name]).patience(RESTART);
+        self.tools.run(&call).await.map(drop)
+    }
+}
