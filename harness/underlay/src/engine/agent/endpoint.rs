@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::node::{self, NodeAgent};
 use crate::engine::fleet::Wanted;
 use crate::engine::pod::{INTERFACE, Pod, PodNetwork};
-use crate::engine::real::AgentNode;
 use crate::engine::real::api::{Api, ApiError};
+use crate::engine::real::{AgentNode, start};
 use crate::observed::EngineError;
 
 /// Gives a pod to the agent: an address, an interface, an identity. Done when its programs are in place.
@@ -31,7 +31,7 @@ pub async fn admit(node: &NodeAgent, wanted: &Wanted) -> Result<Pod, EngineError
     let network = PodNetwork {
         node: &node.name,
         namespace: &node.namespace,
-        router_ip: node::router(&config).ok_or_else(|| unknown("its own address"))?,
+        router_ip: start::router(&config).ok_or_else(|| unknown("its own address"))?,
         device_mtu: mtu("deviceMTU")?,
         route_mtu: mtu("routeMTU")?,
     };

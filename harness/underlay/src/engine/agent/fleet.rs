@@ -1,15 +1,14 @@
 //! Real agents on a lab.
 
 use std::fs;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 
 use lab::drops::DropLog;
 use lab::{Capability, Lab};
-use serde_json::Value;
 
 use super::drops::Listener;
 use super::endpoint;
-use super::node::{self, NodeAgent, Started};
+use super::node::{self, NodeAgent};
 use super::options::{self, Told};
 use super::services;
 use super::source::Sources;
@@ -18,18 +17,12 @@ use crate::case::Case;
 use crate::engine::fleet::{Fleet, Wanted};
 use crate::engine::install::{self, Installed};
 use crate::engine::pod::Pod;
-use crate::engine::real::{readback, settle};
+use crate::engine::real::services as in_agents;
+use crate::engine::real::start::Started;
+use crate::engine::real::{log, readback, settle};
 use crate::engine::services::Service;
 use crate::nat::NatEntry;
 use crate::observed::{Agent, EngineError};
-
-/// How long agents may take to carry services out.
-const PATIENCE: Duration = Duration::from_secs(30);
-const PAUSE: Duration = Duration::from_millis(20);
-
-/// What an agent logs where it can't write its iptables rules (Cilium 1.18, pkg/datapath/iptables/iptables.go). It goes on
-/// without, and pods aren't masqueraded then.
-const NOT_RECONCILED: &str = "iptables rules full reconciliation failed";
 
 /// Agents that are real.
 pub struct Real {
@@ -116,7 +109,7 @@ impl Fleet for Real {
             fs::write(&new, &file).map_err(failed)?;
             fs::rename(&new, &path).map_err(failed)?;
         }
-        let carried = self.running().map(|(node, _)| carried_out(node, services));
+        let carried = self.running().map(|(node, _)| in_agents::carried_out(node, services));
         futures::future::try_join_all(carried).await.map(drop)
     }
 
@@ -163,9 +156,7 @@ impl Fleet for Real {
     }
 
     fn doubts(&self) -> Vec<String> {
-        let failed = |node: &NodeAgent| node.log.lines().iter().any(|line| line.contains(NOT_RECONCILED));
-        let doubt = |node: &NodeAgent| format!("the agent on {} couldn't write its iptables rules", node.name);
-        self.nodes.iter().filter(|(node, _)| failed(node)).map(|(node, _)| doubt(node)).collect()
+        self.nodes.iter().filter_map(|(node, _)| log::doubt(&node.name, &node.log.lines())).collect()
     }
 
     fn logs(&self) -> Vec<(String, Vec<String>)> {
@@ -216,34 +207,4 @@ fn with_last_words(error: EngineError, node: &NodeAgent) -> EngineError {
         }
         other => other,
     }
-}
-
-/// Waits until an agent's services are these.
-async fn carried_out(node: &NodeAgent, services: &[Service]) -> Result<(), EngineError> {
-    let began = Instant::now();
-    loop {
-        let known = node.api.get("/v1/service").await;
-        let known = known.map_err(|error| EngineError::failed("ask for services", &error))?;
-        let missing = services.iter().find(|service| !knows(&known, service));
-        let Some(missing) = missing else { return Ok(()) };
-        if began.elapsed() > PATIENCE {
-            let reason = format!("{} doesn't have {} as told within {} s", node.name, missing.name, PATIENCE.as_secs());
-            return Err(EngineError::Failed { step: "tell agents of services".to_owned(), reason });
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
-}
-
-fn knows(known: &Value, service: &Service) -> bool {
-    let entries = known.as_array().map(Vec::as_slice).unwrap_or_default();
-    entries.iter().any(|entry| {
-        let at = |path: &str| entry.pointer(path);
-        let backends = at("/spec/backend-addresses").and_then(Value::as_array).map_or(0, Vec::len);
-        at("/spec/frontend-address/ip").and_then(Value::as_str) == Some(service.address.to_string().as_str())
-            && at("/spec/frontend-address/port").and_then(Value::as_u64) == Some(service.port.into())
-            && at("/spec/frontend-address/protocol").and_then(Value::as_str).is_none_or(|protocol| {
-                protocol.eq_ignore_ascii_case(if service.protocol == 17 { "udp" } else { "tcp" })
-            })
-            && backends == service.backends.len()
-    })
 }

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use ipnet::Ipv4Net;
 use lab::surroundings::{Config, Mount, Program};
 use lab::{Namespace, Surroundings};
-use serde_json::Value;
 
 use super::process::{self, Log, Process, QUESTION};
 use super::source::Root;
@@ -17,7 +16,8 @@ use super::store::Store;
 use crate::engine::inputs;
 use crate::engine::real::api::Api;
 use crate::engine::real::settle::Settled;
-use crate::engine::real::{AgentNode, NODE_CONFIG};
+use crate::engine::real::start::{self, Started};
+use crate::engine::real::{AgentNode, NODE_CONFIG, log};
 use crate::observed::EngineError;
 
 /// Where agents keep what lives as long as their node.
@@ -40,17 +40,6 @@ const SOCKET: &str = "/run/cilium/cilium.sock";
 /// How long an agent may take to answer after its start, on a machine that is busy.
 const START: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(50);
-
-/// What came of an agent's start.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Started {
-    /// It runs and has an address of its own.
-    Running,
-    /// It died; its last words.
-    Fatal(String),
-    /// It was ended, and there is none any more.
-    Ended,
-}
 
 /// One node's agent.
 #[derive(Debug)]
@@ -191,7 +180,7 @@ impl NodeAgent {
 
     /// The last error it logged, else its last line.
     pub fn last_words(&self) -> String {
-        last_words(&self.log.lines())
+        log::last_words(&self.log.lines())
     }
 
     async fn answers(&mut self) -> Result<Started, EngineError> {
@@ -200,14 +189,9 @@ impl NodeAgent {
             if let Some(words) = self.died() {
                 return Ok(Started::Fatal(words));
             }
-            let reason = match tokio::try_join!(self.api.get("/v1/config"), self.api.get("/v1/healthz")) {
-                Ok((config, _)) if router(&config).is_none() => "it has no address yet".to_owned(),
-                // The parts of the status are gathered one after the other.
-                Ok((_, status)) if status.pointer("/routing/inter-host-routing-mode").is_none() => {
-                    "its status isn't complete yet".to_owned()
-                }
-                Ok(_) => return Ok(Started::Running),
-                Err(error) => error.to_string(),
+            let reason = match start::look(&self.api).await {
+                Ok(()) => return Ok(Started::Running),
+                Err(reason) => reason,
             };
             if began.elapsed() > START {
                 let step = format!("start the agent on {}", self.name);
@@ -259,40 +243,4 @@ fn remember_router(surroundings: &Surroundings, address: std::net::Ipv4Addr) -> 
     }
     let number = u32::from_ne_bytes(address.octets());
     fs::write(file, format!("#define IPV4_GATEWAY {number:#x}\n"))
-}
-
-/// The agent's own address, the pods' next hop, as its API tells it.
-pub fn router(config: &Value) -> Option<std::net::Ipv4Addr> {
-    config.pointer("/status/addressing/ipv4/ip")?.as_str()?.parse().ok()
-}
-
-/// What an agent died of: the error of its last fatal or erroneous line, without the log's own words.
-fn last_words(lines: &[String]) -> String {
-    let about = |level: &str| lines.iter().rev().find(|line| line.contains(&format!("level={level}")));
-    let line = about("fatal").or_else(|| about("error")).or_else(|| lines.last());
-    let Some(line) = line else { return "it said nothing".to_owned() };
-    match (field(line, "msg"), field(line, "error")) {
-        (_, Some(error)) => error,
-        (Some(message), None) => message,
-        (None, None) => line.clone(),
-    }
-}
-
-/// A field of a logfmt line.
-fn field(line: &str, name: &str) -> Option<String> {
-    let start = line.find(&format!(" {name}="))? + name.len() + 2;
-    let rest = &line[start..];
-    let Some(quoted) = rest.strip_prefix('"') else {
-        return Some(rest.split(' ').next().unwrap_or_default().to_owned());
-    };
-    let mut text = String::new();
-    let mut letters = quoted.chars();
-    while let Some(letter) = letters.next() {
-        match letter {
-            '"' => break,
-            '\\' => text.extend(letters.next()),
-            other => text.push(other),
-        }
-    }
-    Some(text)
 }

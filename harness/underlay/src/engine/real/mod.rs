@@ -1,10 +1,14 @@
 //! Real agents, wherever they run: how they are asked, and when they have done what is to be done.
 //!
-//! [`api`] talks to them, [`readback`] asks what they decided, [`settle`] waits until that is carried out.
+//! [`api`] talks to them, [`start`] tells whether they run, [`readback`] asks what they decided, [`settle`] and [`services`]
+//! wait until that is carried out, [`log`] reads what they write.
 
 pub mod api;
+pub mod log;
 pub mod readback;
+pub mod services;
 pub mod settle;
+pub mod start;
 
 use std::path::{Path, PathBuf};
 
