@@ -61,23 +61,36 @@ pub struct Told<'a> {
 }
 
 impl Chart {
-    /// Fetches `chart` of that version into `folder`; a local one stays where it is.
+    /// Fetches `chart` of that version, unless `kept` has it from an earlier time, and says so before it does; a local one
+    /// stays where it is.
     ///
     /// # Errors
     /// Helm's answer.
-    pub async fn fetch(tools: &Tools, source: &Source, chart: &str, version: &str, folder: &Path) -> Result<Self> {
-        let into = folder.join(version);
-        let destination = into.display().to_string();
+    pub async fn fetch(
+        tools: &Tools,
+        source: &Source,
+        chart: &str,
+        version: &str,
+        kept: &Path,
+        say: &dyn Fn(&str),
+    ) -> Result<Self> {
         let pull = Call::new(Tool::Helm, ["pull"]).patience(PULL);
-        let pull = match source {
+        let (pull, origin) = match source {
             Source::Local(path) => return Self::at(tools, path.clone()).await,
-            Source::Repository(url) => pull.with([chart, "--repo", url]),
-            Source::Oci(reference) => pull.with([reference.as_str()]),
+            Source::Repository(url) => (pull.with([chart, "--repo", url]), url),
+            Source::Oci(reference) => (pull.with([reference.as_str()]), reference),
         };
-        tools.run(&pull.with(["--version", version, "--destination", &destination])).await?;
-        let found = fs::read_dir(&into).ok().and_then(|mut files| files.next()?.ok());
-        let found = found.ok_or_else(|| Error::unread("what Helm pulled", format!("{destination} is empty")))?;
-        Self::at(tools, found.path()).await
+        let origin: String = origin.chars().map(|letter| if letter.is_alphanumeric() { letter } else { '-' }).collect();
+        let folder = kept.join(origin).join(version);
+        let find = || fs::read_dir(&folder).ok()?.flatten().map(|file| file.path()).find(|path| path.is_file());
+        if find().is_none() {
+            say(&format!("helm pulls {chart} {version}"));
+            let destination = folder.display().to_string();
+            tools.run(&pull.with(["--version", version, "--destination", &destination])).await?;
+        }
+        let found =
+            find().ok_or_else(|| Error::unread("what Helm pulled", format!("{} is empty", folder.display())))?;
+        Self::at(tools, found).await
     }
 
     /// A chart on this host.

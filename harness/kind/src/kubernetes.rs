@@ -46,6 +46,8 @@ pub struct PodObject {
     pub ends: bool,
     /// Restarts of its containers, all together.
     pub restarts: u32,
+    /// Restarts of those that come before them.
+    pub init_restarts: u32,
     /// Why it isn't ready, in Kubernetes' words.
     pub reason: String,
 }
@@ -110,6 +112,19 @@ impl Kubernetes {
         Ok(pods)
     }
 
+    /// Namespaces that are on their way out: nothing can be made in them, nor they themselves anew.
+    ///
+    /// # Errors
+    /// kubectl's answer.
+    pub async fn ending_namespaces(&self) -> Result<Vec<String>> {
+        let ends = |namespace: &Value| {
+            let ends = namespace.pointer("/metadata/deletionTimestamp").is_some();
+            Some((name(namespace)?, ends))
+        };
+        let namespaces = items(&self.get(&["namespaces"]).await?, "a Namespace object", ends)?;
+        Ok(namespaces.into_iter().filter(|(_, ends)| *ends).map(|(name, _)| name).collect())
+    }
+
     /// The addresses behind a service, ready ones.
     ///
     /// # Errors
@@ -138,7 +153,7 @@ impl Kubernetes {
     }
 }
 
-fn items<T>(list: &Value, what: &'static str, read: fn(&Value) -> Option<T>) -> Result<Vec<T>> {
+fn items<T>(list: &Value, what: &'static str, read: impl Fn(&Value) -> Option<T>) -> Result<Vec<T>> {
     let items =
         list.get("items").and_then(Value::as_array).ok_or_else(|| Error::unread("a list of objects", "no items"))?;
     items.iter().map(|item| read(item).ok_or_else(|| Error::unread(what, item))).collect()
@@ -164,10 +179,20 @@ fn pod(object: &Value) -> Option<PodObject> {
     let is = |condition: &Value, name: &str| condition.get("type").and_then(Value::as_str) == Some(name);
     let holds = |condition: &Value| condition.get("status").and_then(Value::as_str) == Some("True");
     let ready = conditions.iter().any(|condition| is(condition, "Ready") && holds(condition));
-    let statuses = object.pointer("/status/containerStatuses").and_then(Value::as_array).into_iter().flatten();
-    let statuses: Vec<_> = statuses.collect();
-    let restarts = statuses.iter().filter_map(|status| status.get("restartCount")?.as_u64()).sum::<u64>();
-    let waiting = statuses.iter().find_map(|status| {
+    let statuses = |path: &str| {
+        let statuses = object.pointer(path).and_then(Value::as_array).into_iter().flatten();
+        statuses.cloned().collect::<Vec<_>>()
+    };
+    let (before, main) = (statuses("/status/initContainerStatuses"), statuses("/status/containerStatuses"));
+    let restarts = |of: &[Value]| {
+        let restarts = of.iter().filter_map(|status| status.get("restartCount")?.as_u64()).sum::<u64>();
+        u32::try_from(restarts).unwrap_or(u32::MAX)
+    };
+    // Containers wait for those before them, which say why.
+    let waiting = before.iter().chain(&main).find_map(|status| {
+        if status.pointer("/state/terminated/reason").and_then(Value::as_str) == Some("Completed") {
+            return None;
+        }
         let waiting = status.pointer("/state/waiting")?;
         let reason = waiting.get("reason")?.as_str()?;
         let message = waiting.get("message").and_then(Value::as_str);
@@ -188,7 +213,8 @@ fn pod(object: &Value) -> Option<PodObject> {
         address: text("/status/podIP").and_then(|address| address.parse().ok()),
         ready,
         ends: object.pointer("/metadata/deletionTimestamp").is_some(),
-        restarts: u32::try_from(restarts).unwrap_or(u32::MAX),
+        restarts: restarts(&main),
+        init_restarts: restarts(&before),
         reason,
     })
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use lab::Namespace;
 use serde_json::Value;
+use tokio::process::Child;
 
 use crate::config::Role;
 use crate::error::{Error, Result};
@@ -107,6 +108,15 @@ impl Node {
     /// It isn't there, fails, or takes too long.
     pub async fn run(&self, arguments: &[&str]) -> Result<String> {
         self.tools.run(&self.call(arguments)).await
+    }
+
+    /// Starts a program in the node that goes on until it is dropped. What docker started for it may go on until it writes
+    /// the next time.
+    ///
+    /// # Errors
+    /// docker isn't there.
+    pub fn start(&self, arguments: &[&str]) -> Result<Child> {
+        self.tools.start(&self.call(arguments))
     }
 
     /// The same, of a program that writes JSON.

@@ -126,6 +126,14 @@ pub trait Run: Send + Sync {
     /// # Errors
     /// It isn't there, or takes too long. That it fails is none.
     fn run<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Result<Said>>;
+
+    /// Starts one that goes on until it is dropped, and whose standard output somebody reads meanwhile.
+    ///
+    /// # Errors
+    /// It isn't there, or who stands in for it can't.
+    fn start(&self, call: &Call) -> Result<Child> {
+        Err(Error::unread("a program that goes on", format!("nobody plays `{call}`")))
+    }
 }
 
 /// Programs that can be run.
@@ -156,6 +164,14 @@ impl Tools {
     /// It isn't there, or takes too long.
     pub async fn said(&self, call: &Call) -> Result<Said> {
         self.0.run(call).await
+    }
+
+    /// Starts a program that goes on until it is dropped.
+    ///
+    /// # Errors
+    /// It isn't there.
+    pub fn start(&self, call: &Call) -> Result<Child> {
+        self.0.start(call)
     }
 
     /// Runs a program, and gives what it wrote to standard output.
@@ -192,17 +208,21 @@ struct Host;
 impl Run for Host {
     fn run<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Result<Said>> {
         Box::pin(async move {
-            let child = match lab::sandbox::outside() {
-                Some(outside) => outside.enter(|| spawn(call))?,
-                None => spawn(call),
-            };
-            let child = child.map_err(|source| Error::Absent { program: call.tool.program(), source })?;
+            let child = self.start(call)?;
             let late = |_| Error::Late { call: call.to_string(), patience: call.patience };
             let output = timeout(call.patience, ended(child, call.input.as_deref())).await.map_err(late)?;
             let output = output.map_err(|error| Error::Failed { call: call.to_string(), said: error.to_string() })?;
             let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
             Ok(Said { code: output.status.code(), output: text(output.stdout), error: text(output.stderr) })
         })
+    }
+
+    fn start(&self, call: &Call) -> Result<Child> {
+        let child = match lab::sandbox::outside() {
+            Some(outside) => outside.enter(|| spawn(call))?,
+            None => spawn(call),
+        };
+        child.map_err(|source| Error::Absent { program: call.tool.program(), source })
     }
 }
 

@@ -214,6 +214,14 @@ pub trait Engine: Send + Sync {
         None
     }
 
+    /// Lets go of what it keeps from case to case, when there is no further one. Says what it leaves on purpose.
+    ///
+    /// # Errors
+    /// It can't be let go of.
+    fn close(&self) -> BoxFuture<'_, Result<Option<String>, EngineError>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
     /// Runs a case from nothing to nothing.
     fn run<'a>(&'a self, case: &'a Case) -> BoxFuture<'a, Result<Observed, EngineError>>;
 

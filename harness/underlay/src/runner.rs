@@ -183,8 +183,10 @@ pub async fn run(
     let mut summary = Summary::default();
     let mut interrupted = None;
     let mut waiting: Vec<_> = cases.iter().cloned().enumerate().collect();
-    // What takes longest begins first, or it runs alone at the end: steps take their time one after the other.
-    waiting.sort_by_key(|(_, case)| std::cmp::Reverse(step::flat(&case.steps).len()));
+    if jobs > 1 {
+        // What takes longest begins first, or it runs alone at the end: steps take their time one after the other.
+        waiting.sort_by_key(|(_, case)| std::cmp::Reverse(step::flat(&case.steps).len()));
+    }
     let mut waiting = waiting.into_iter();
     let mut running: JoinSet<CaseResult> = JoinSet::new();
     let mut known: Vec<(Id, usize, Instant)> = Vec::new();

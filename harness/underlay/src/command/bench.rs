@@ -73,8 +73,10 @@ impl Bench {
             self.runtime.block_on(async {
                 let mut interrupts =
                     Interrupts::catch().map_err(|source| Stop::Harness { step: "catch signals", source })?;
-                let run = runner::run(cases, engine, jobs, &mut reporters, interrupts.next());
-                Ok::<_, Stop>(run.await?)
+                let run = runner::run(cases, Arc::clone(&engine), jobs, &mut reporters, interrupts.next());
+                let end = run.await;
+                super::close(&*engine).await;
+                Ok::<_, Stop>(end?)
             })?
         };
         Ok((end, results.kept.into_iter().flatten().collect()))

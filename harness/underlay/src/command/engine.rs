@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cilium::Version;
+use kind::Tools;
+use kind::chart::Source;
 use lab::keeper::Keeper;
 
 use super::Stop;
@@ -12,6 +14,8 @@ use crate::case::Case;
 use crate::component;
 use crate::engine::agent::AgentEngine;
 use crate::engine::agent::source::{self, Cilium, Sources};
+use crate::engine::kind::KindEngine;
+use crate::engine::kind::setup::{Options, Setup};
 use crate::engine::netns::Netns;
 use crate::observed::Engine;
 
@@ -22,6 +26,8 @@ pub(super) enum EngineName {
     Netns,
     /// The real cilium-agent in those namespaces, without Kubernetes.
     Agent,
+    /// Kubernetes on kind's nodes, in those namespaces, with Cilium by its chart.
+    Kind,
 }
 
 /// Where what is real comes from.
@@ -45,6 +51,39 @@ pub(super) struct Real {
     /// etcd's image, in place of --etcd: by name (gcr.io/etcd-development/etcd:v3.5.21), or a file.
     #[arg(long, value_name = "IMAGE|FILE", conflicts_with = "etcd")]
     etcd_image: Option<String>,
+
+    #[command(flatten)]
+    kind: Kind,
+}
+
+/// What the engine `kind` takes.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Options of the engine `kind`")]
+struct Kind {
+    /// Where Cilium's chart comes from: a repository, an OCI reference (oci://quay.io/cilium/charts/cilium), or a packed
+    /// chart or folder on this host.
+    #[arg(long, value_name = "URL|FILE|DIR", default_value = "https://helm.cilium.io", env = "UNDERLAY_CHART")]
+    chart: String,
+
+    /// The image of nodes, in place of kind's own: it says which Kubernetes runs (kindest/node:v1.33.4).
+    #[arg(long, value_name = "IMAGE", env = "UNDERLAY_NODE_IMAGE")]
+    node_image: Option<String>,
+
+    /// Images from a file, as `docker save` writes it, in place of a registry. May be given more than once.
+    #[arg(long, value_name = "FILE")]
+    image_archive: Vec<PathBuf>,
+
+    /// A new cluster for each case; else cases that need the same nodes and ranges share one.
+    #[arg(long)]
+    fresh: bool,
+
+    /// Leave the cluster there when the run is over.
+    #[arg(long, conflicts_with = "fresh")]
+    keep: bool,
+
+    /// Use a cluster that --keep left, by its name.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["fresh", "keep"])]
+    cluster: Option<String>,
 }
 
 /// Images that were asked for, unpacked. In use as long as this lives.
@@ -54,6 +93,7 @@ pub(super) struct Images {
     /// Official ones, by version, or why one isn't to be had.
     official: BTreeMap<String, Result<image::Root, String>>,
     etcd: Option<Result<image::Root, String>>,
+    kind: Option<Setup>,
 }
 
 impl EngineName {
@@ -62,13 +102,17 @@ impl EngineName {
         Ok(match self {
             Self::Netns => Arc::new(Netns),
             Self::Agent => Arc::new(AgentEngine::new(real.sources(images)?)),
+            Self::Kind => {
+                let setup = images.kind.clone();
+                Arc::new(KindEngine::new(setup.expect("it was prepared when images were fetched")))
+            }
         })
     }
 
     /// Who tidies up behind it, where it needs that. While the process has one thread.
     pub(super) fn keeper(self) -> std::io::Result<Option<Keeper>> {
         match self {
-            Self::Netns => Ok(None),
+            Self::Netns | Self::Kind => Ok(None),
             Self::Agent => Keeper::start().map(Some),
         }
     }
@@ -80,15 +124,16 @@ impl Real {
     ///
     /// An image that somebody named and that isn't to be had is an error; an official one skips what needs it.
     pub(super) fn images(&self, engines: &[EngineName], cases: &[impl AsRef<Case>]) -> Result<Images, Stop> {
+        let kind = if engines.contains(&EngineName::Kind) { Some(self.kind.prepare(cases)?) } else { None };
         if !engines.contains(&EngineName::Agent) {
-            return Ok(Images::default());
+            return Ok(Images { kind, ..Images::default() });
         }
         let named = |image: &Option<String>| -> Result<_, Stop> {
             let Some(text) = image else { return Ok(None) };
             Ok(Some(component::obtain(text.parse()?)?))
         };
         let (cilium, etcd) = (named(&self.cilium_image)?, named(&self.etcd_image)?);
-        let mut images = Images { cilium, official: BTreeMap::new(), etcd: etcd.map(Ok) };
+        let mut images = Images { cilium, official: BTreeMap::new(), etcd: etcd.map(Ok), kind };
         if images.cilium.is_none() && self.cilium_root.is_none() {
             for version in cases.iter().flat_map(|case| case.as_ref().versions()) {
                 let known = images.official.entry(version.as_str().to_owned());
@@ -121,6 +166,36 @@ impl Real {
             (None, None) => source::in_path("etcd").ok_or_else(|| "there is none in PATH".to_owned()),
         };
         Ok(Sources { cilium, etcd })
+    }
+}
+
+impl Kind {
+    fn prepare(&self, cases: &[impl AsRef<Case>]) -> Result<Setup, Stop> {
+        let options = Options {
+            chart: self.chart.parse().unwrap_or_else(|never: std::convert::Infallible| match never {}),
+            charts: image::Cache::of_user()?.root().join("charts"),
+            node_image: self.node_image.clone(),
+            archives: self.image_archive.clone(),
+            fresh: self.fresh,
+            keep: self.keep,
+            cluster: self.cluster.clone(),
+        };
+        if let Source::Local(path) = &options.chart
+            && let Err(error) = path.metadata()
+        {
+            let help = "--chart takes a packed chart or a folder of this host, a repository's URL, or oci://…";
+            return Err(Stop::usage(format!("{}: {error}", path.display()), help));
+        }
+        if let Some(archive) = options.archives.iter().find(|archive| !archive.is_file()) {
+            let help = "--image-archive takes a file, as `docker save` writes it";
+            return Err(Stop::usage(format!("{} is no file", archive.display()), help));
+        }
+        let versions = cases.iter().flat_map(|case| case.as_ref().versions().cloned().collect::<Vec<_>>());
+        let say = |line: &str| eprintln!("{line}");
+        // No other thread: the process is about to enter a namespace.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|source| Stop::Harness { step: "start the runtime", source })?;
+        Ok(runtime.block_on(Setup::prepare(Tools::of_host(), options, versions, &say)))
     }
 }
 

@@ -12,6 +12,7 @@ mod doctor;
 mod down;
 mod engine;
 mod explore;
+mod gc;
 mod graph;
 mod import;
 mod inside;
@@ -36,6 +37,7 @@ use topology::source::Diagnostics;
 use crate::exit;
 use crate::live::Refusal;
 use crate::live::refusal::Fault;
+use crate::observed::Engine;
 use crate::report::paint::{Color, Paint};
 
 const EXAMPLES: &str = "\
@@ -86,6 +88,7 @@ enum Command {
     Apply(apply::Args),
     Capture(capture::Args),
     Down(down::Args),
+    Gc(gc::Args),
     Check(check::Args),
     Report(report::Args),
     Graph(graph::Args),
@@ -220,6 +223,7 @@ pub fn main() -> u8 {
         Command::Apply(args) => apply::run(&args, color),
         Command::Capture(args) => capture::run(&args),
         Command::Down(args) => down::run(&args),
+        Command::Gc(args) => gc::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
     };
@@ -232,6 +236,15 @@ pub fn main() -> u8 {
 /// Has labs taken down when nobody waits for the next one. Call it while the process has one thread.
 fn later() -> Result<lab::teardown::Later, Stop> {
     lab::teardown::Later::begin().map_err(|source| Stop::Harness { step: "start who takes labs down", source })
+}
+
+/// Has an engine let go of what it kept from case to case.
+async fn close(engine: &dyn Engine) {
+    match engine.close().await {
+        Ok(None) => {}
+        Ok(Some(left)) => eprintln!("{left}"),
+        Err(error) => eprintln!("warning: {error}"),
+    }
 }
 
 /// The runtime that carries labs.

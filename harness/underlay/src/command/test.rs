@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use cilium::{Model, Version};
 use lab::Missing;
+use sha2::{Digest, Sha256};
 use topology::network::OverlayBackend;
 
 use super::bench::Bench;
@@ -95,6 +96,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "K/N")]
     shard: Option<Shard>,
 
+    /// Run the cases in an order that this number chooses: no result may depend on it.
+    #[arg(long, value_name = "SEED")]
+    shuffle: Option<u64>,
+
     /// How many cases run at a time [default: six for each processor; one where real agents run].
     #[arg(long, short, value_name = "N")]
     jobs: Option<NonZeroUsize>,
@@ -146,6 +151,9 @@ pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
     }
     if let Some(shard) = args.shard {
         cases.retain(|case| shard.holds(&case.id()));
+    }
+    if let Some(seed) = args.shuffle {
+        shuffle(&mut cases, seed);
     }
     if args.list {
         return list(&cases, args.format);
@@ -201,7 +209,10 @@ pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
     let jobs = runner::jobs(args.jobs, &*engine);
     let end = runtime.block_on(async {
         let mut interrupts = Interrupts::catch().map_err(|source| Stop::Harness { step: "catch signals", source })?;
-        Ok::<_, Stop>(runner::run(cases, engine, jobs, &mut reporters, interrupts.next()).await?)
+        let run = runner::run(cases, Arc::clone(&engine), jobs, &mut reporters, interrupts.next());
+        let end = run.await;
+        super::close(&*engine).await;
+        Ok::<_, Stop>(end?)
     });
     // What a blocking thread still does in the kernel ends with the process.
     runtime.shutdown_background();
@@ -240,6 +251,11 @@ fn set_overlay(cases: &mut [Arc<Case>], overlay: Overlay) {
             overlay.backend = backend;
         }
     }
+}
+
+/// Puts cases into another order, always the same for the same seed.
+fn shuffle(cases: &mut [Arc<Case>], seed: u64) {
+    cases.sort_by_cached_key(|case| Sha256::digest(format!("{seed} {}", case.id())).to_vec());
 }
 
 fn list(cases: &[Arc<Case>], format: Format) -> Result<u8, Stop> {

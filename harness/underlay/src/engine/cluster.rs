@@ -13,17 +13,16 @@ use probe::evidence::Outcome;
 use probe::spec::{Address, Probe, Request};
 use topology::network::Role;
 
-use super::fleet::{Fleet, Wanted};
-use super::pod::{INTERFACE, Pod};
+use super::fleet::{Fleet, Replica, Wanted};
+use super::pod::{COREDNS, INTERFACE, Pod};
 use super::services;
 use super::workload::{self, CoreDns, HEALTH_PORT};
 use crate::case::{Case, Workload};
+use crate::nat::NatEntry;
 use crate::observed::{DnsState, EngineError};
 
 /// Test pods of a node, by their names below it; in [`Workload`]'s order.
 const TEST_PODS: [&str; 2] = ["pod", "pod-2"];
-/// A CoreDNS replica's name below its node.
-const COREDNS: &str = "coredns";
 /// kubeadm's Deployment has two replicas (cmd/kubeadm/app/constants), spread over nodes by preferred anti-affinity.
 const REPLICAS: usize = 2;
 /// First host number of a node's pods; the router has 1.
@@ -55,7 +54,7 @@ pub struct Cluster<F> {
 }
 
 impl<F: Fleet> Cluster<F> {
-    /// Makes the pods and starts the workloads. CoreDNS is not behind its service yet.
+    /// Makes the pods and starts the workloads. CoreDNS is not behind its service yet, where a stand-in plays it.
     ///
     /// # Errors
     /// The kernel's answer, or an agent's.
@@ -85,7 +84,9 @@ impl<F: Fleet> Cluster<F> {
     }
 
     fn start_workloads(&mut self, case: &Case, lab: &Lab) -> lab::Result<()> {
-        if let Some(control_plane) = lab.nodes.iter().find(|node| node.config.role == Role::ControlPlane) {
+        if !F::KUBERNETES
+            && let Some(control_plane) = lab.nodes.iter().find(|node| node.config.role == Role::ControlPlane)
+        {
             self._servers.push(workload::api_server(&control_plane.namespace, &case.cluster)?);
         }
         for node in &lab.nodes {
@@ -93,11 +94,13 @@ impl<F: Fleet> Cluster<F> {
             self._servers.push(echo::tcp(node.namespace.tcp_listener(at)?, Default::default()));
         }
         for pod in self.nodes.iter().flat_map(|node| &node.pods) {
-            if pod.name == COREDNS {
-                let name = pod.namespace.name().to_owned();
-                self.replicas.push((name, CoreDns::start(pod, &case.cluster)?));
-            } else {
-                self._servers.extend(workload::test_pod(pod)?);
+            match (pod.is_coredns(), F::KUBERNETES) {
+                (false, _) => self._servers.extend(workload::test_pod(pod)?),
+                (true, false) => {
+                    let name = pod.namespace.name().to_owned();
+                    self.replicas.push((name, CoreDns::start(pod, &case.cluster)?));
+                }
+                (true, true) => {}
             }
         }
         Ok(())
@@ -133,7 +136,7 @@ impl<F: Fleet> Cluster<F> {
             root: lab.services.root_certificate(),
         };
         let replicas = self.nodes.iter().flat_map(|node| node.pods.iter().map(move |pod| (node, pod)));
-        let checks = replicas.filter(|(_, pod)| pod.name == COREDNS).map(|(node, pod)| {
+        let checks = replicas.filter(|(_, pod)| pod.is_coredns()).map(|(node, pod)| {
             let api = &api;
             async move {
                 let health = Probe::Http(Request {
@@ -149,19 +152,34 @@ impl<F: Fleet> Cluster<F> {
                 (pod, api, health)
             }
         });
+        let before = &self.ready;
+        let checked = futures::future::join_all(checks).await.into_iter().map(|(pod, api, health)| {
+            let reaches = api.outcome == Outcome::Reply || before.contains(&pod.address);
+            Replica {
+                name: pod.namespace.name().to_owned(),
+                address: pod.address,
+                cut_off: (!reaches).then_some(api.detail),
+                lives: health.outcome == Outcome::Reply,
+            }
+        });
+        let replicas: Vec<_> = checked.collect();
+        if let Some(state) = self.fleet.dns(&replicas).await? {
+            return Ok(state);
+        }
         let mut state = DnsState::default();
         let mut ready = Vec::new();
-        let before = &self.ready;
-        for (pod, api, health) in futures::future::join_all(checks).await {
+        for replica in replicas {
             state.replicas += 1;
-            if api.outcome == Outcome::Reply || before.contains(&pod.address) {
-                state.ready += 1;
-                ready.push(pod.address);
-            } else {
-                let name = pod.namespace.name().to_owned();
-                state.not_ready.insert(name, format!("waiting for the Kubernetes API: {}", api.detail));
+            match replica.cut_off {
+                None => {
+                    state.ready += 1;
+                    ready.push(replica.address);
+                }
+                Some(why) => {
+                    state.not_ready.insert(replica.name, format!("waiting for the Kubernetes API: {why}"));
+                }
             }
-            state.restarts += u32::from(health.outcome != Outcome::Reply);
+            state.restarts += u32::from(!replica.lives);
         }
         if ready != self.ready {
             self.ready = ready;
@@ -182,6 +200,16 @@ impl<F: Fleet> Cluster<F> {
     /// What each CoreDNS replica logged of its last failed upstream query.
     pub fn dns_failures(&self) -> Vec<(String, String)> {
         self.replicas.iter().filter_map(|(name, replica)| Some((name.clone(), replica.last_failure()?))).collect()
+    }
+
+    /// Each node's NAT table, in the topology's order.
+    ///
+    /// # Errors
+    /// The kernel's answer, or an agent's.
+    pub async fn nat(&self) -> Result<Vec<(String, Vec<NatEntry>)>, EngineError> {
+        let renumbered = self.fleet.renumbered();
+        let tables = self.fleet.nat().await?.into_iter();
+        Ok(tables.map(|(node, entries)| (node, renumbered.nat(entries))).collect())
     }
 
     /// Every pod.

@@ -8,6 +8,9 @@ use lab::{Namespace, Sysctls};
 /// The pod's end of its veth.
 pub const INTERFACE: &str = "eth0";
 
+/// A CoreDNS replica's name below its node, or how it begins where a node has several.
+pub const COREDNS: &str = "coredns";
+
 /// A pod.
 #[derive(Debug, Clone)]
 pub struct Pod {
@@ -43,6 +46,11 @@ pub struct PodNetwork<'a> {
 }
 
 impl Pod {
+    /// Whether it is a CoreDNS replica.
+    pub fn is_coredns(&self) -> bool {
+        self.name.starts_with(COREDNS)
+    }
+
     /// Makes the pod and its link to the node; the node's routes to it are the datapath's affair.
     ///
     /// Addresses as Cilium sets them: /32 on the pod, a default route with the route MTU, neighbours known on both

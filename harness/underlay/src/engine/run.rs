@@ -32,6 +32,13 @@ impl Phases {
         Self { done: Vec::new(), since: Instant::now() }
     }
 
+    /// Parts of the one that is under way, each with its time; it goes on with what is beside them.
+    pub fn within(&mut self, parts: Vec<(&'static str, Duration)>) {
+        let spent: Duration = parts.iter().map(|(_, time)| *time).sum();
+        self.since += spent.min(self.since.elapsed());
+        self.done.extend(parts);
+    }
+
     /// One ends, the next begins.
     pub fn end(&mut self, name: &'static str) {
         self.done.push((name, self.since.elapsed()));

@@ -9,8 +9,7 @@ use probe::capture::{Capture, Options};
 use probe::witness::Witness;
 
 use super::cluster::Cluster;
-use super::fleet::Fleet;
-use super::install;
+use super::fleet::{Fleet, Site};
 use super::lag::LagMeter;
 use super::live::Live;
 use super::run::{Phases, Watch, drops, overlay_paths};
@@ -45,6 +44,8 @@ pub struct Up<F: Fleet> {
     pub lag: LagMeter,
     /// How long what took so far.
     pub phases: Phases,
+    /// Where the cluster stands. Last: the lab is plugged in there.
+    site: F::Site,
 }
 
 impl<F: Fleet> Up<F> {
@@ -54,12 +55,17 @@ impl<F: Fleet> Up<F> {
     /// # Errors
     /// What the host lacks, or the kernel's answer.
     pub async fn start(setup: &F::Setup, case: &Case, watch: Watch) -> Result<Result<Self, String>, EngineError> {
-        let installed = match install::install(case) {
+        let installed = match F::install(setup, case).await? {
             Ok(installed) => installed,
             Err(refusal) => return Ok(Err(refusal)),
         };
         let mut phases = Phases::begin();
-        let lab = Lab::build(Arc::clone(&case.network)).await?;
+        let site = F::site(setup, case).await?;
+        let machines = site.machines()?;
+        if !machines.is_empty() {
+            phases.end("cluster");
+        }
+        let lab = Lab::build_on(Arc::clone(&case.network), machines).await?;
         phases.end("lab");
 
         let options = Options { off: watch == Watch::Off, ..Options::default() };
@@ -89,6 +95,7 @@ impl<F: Fleet> Up<F> {
             observed,
             lag: LagMeter::start(),
             phases,
+            site,
         };
         if step::installed_at_start(&case.steps) {
             up.start_agents().await?;
@@ -111,7 +118,8 @@ impl<F: Fleet> Up<F> {
         match &mut self.cluster {
             Some(cluster) => cluster.fleet.restart(running, &installed).await?,
             None => {
-                let fleet = F::start(&self.setup, running, &installed, &self.lab).await?;
+                let fleet = F::start(&self.setup, &self.site, running, &installed, &self.lab).await?;
+                self.phases.within(fleet.phases());
                 self.observed.nodes = fleet.agents().await?;
                 self.observed.logs = fleet.logs();
                 self.phases.end("agents");
@@ -178,13 +186,16 @@ impl<F: Fleet> Up<F> {
                 Ok::<_, EngineError>((spec.id.clone(), from, evidence))
             }
         });
-        let probes = futures::future::try_join_all(probes).await?;
+        let mut probes = futures::future::try_join_all(probes).await?;
         observed.dns.upstream_failures.extend(cluster.dns_failures());
         if self.watch == Watch::On {
             observed.traces = trace::traces(self.story.current(), &self.capture, &probes);
         }
+        let renumbered = cluster.fleet.renumbered();
+        observed.traces.iter_mut().for_each(|(_, trace)| renumbered.walk(&mut trace.walk));
+        probes.iter_mut().for_each(|(_, _, evidence)| renumbered.evidence(evidence));
         observed.probes = probes.into_iter().map(|(id, _, evidence)| (id, evidence)).collect();
-        observed.nat = cluster.fleet.nat().await?;
+        observed.nat = cluster.nat().await?;
         observed.logs = cluster.fleet.logs();
         observed.doubts = cluster.fleet.doubts();
         Ok(observed)
@@ -245,7 +256,7 @@ impl<F: Fleet> Live for Up<F> {
             observed.capture = self.capture.statistics();
             if let Some(cluster) = &self.cluster {
                 observed.nodes = cluster.fleet.agents().await?;
-                observed.nat = cluster.fleet.nat().await?;
+                observed.nat = cluster.nat().await?;
                 observed.dns.upstream_failures.extend(cluster.dns_failures());
             }
             Ok(observed)
@@ -279,7 +290,13 @@ impl<F: Fleet> Live for Up<F> {
             let (from, evidence) = field.send(probe).await?;
             let sent = [(probe.id.clone(), from, evidence)];
             let trace = trace::traces(field.case, &self.capture, &sent).pop().map(|(_, trace)| trace);
-            let [(_, _, evidence)] = sent;
+            let [(_, _, mut evidence)] = sent;
+            let renumbered = field.cluster.fleet.renumbered();
+            renumbered.evidence(&mut evidence);
+            let trace = trace.map(|mut trace| {
+                renumbered.walk(&mut trace.walk);
+                trace
+            });
             // A lab that is up for days would remember every packet it was ever asked about.
             evidence.marks.iter().for_each(|mark| self.capture.forget(mark));
             Ok((evidence, trace))

@@ -76,7 +76,16 @@ pub fn keep(order: Order, up: impl FnOnce(&Description) -> io::Result<()>) -> Re
     })?;
     let claim = order.folder.claim(&order.name)?;
     let runtime = runner::runtime().map_err(|error| Refusal::harness("start the runtime", &error))?;
-    let code = runtime.block_on(run(order, claim, privilege, init, up));
+    let engine = Arc::clone(&order.engine);
+    let code = runtime.block_on(async {
+        let code = run(order, claim, privilege, init, up).await;
+        match engine.close().await {
+            Ok(None) => {}
+            Ok(Some(left)) => eprintln!("{left}"),
+            Err(error) => eprintln!("warning: {error}"),
+        }
+        code
+    });
     // What a blocking thread still does in the kernel ends with the process.
     runtime.shutdown_background();
     code

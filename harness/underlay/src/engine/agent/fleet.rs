@@ -6,7 +6,6 @@ use std::time::SystemTime;
 use lab::drops::DropLog;
 use lab::{Capability, Lab};
 
-use super::drops::Listener;
 use super::endpoint;
 use super::node::{self, NodeAgent};
 use super::options::{self, Told};
@@ -17,6 +16,7 @@ use crate::case::Case;
 use crate::engine::fleet::{Fleet, Wanted};
 use crate::engine::install::{self, Installed};
 use crate::engine::pod::Pod;
+use crate::engine::real::drops::Listener;
 use crate::engine::real::services as in_agents;
 use crate::engine::real::start::Started;
 use crate::engine::real::{log, readback, settle};
@@ -39,8 +39,19 @@ pub struct Real {
 impl Fleet for Real {
     const ENGINE: &'static str = "agent";
     type Setup = Sources;
+    type Site = ();
 
-    async fn start(sources: &Sources, case: &Case, installed: &Installed, lab: &Lab) -> Result<Self, EngineError> {
+    async fn site(_: &Sources, _: &Case) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    async fn start(
+        sources: &Sources,
+        (): &(),
+        case: &Case,
+        installed: &Installed,
+        lab: &Lab,
+    ) -> Result<Self, EngineError> {
         let root = sources.root(&case.version)?;
         for needed in [Capability::Cgroup2, Capability::Bpf] {
             lab::doctor::try_one(needed).await?;
@@ -193,7 +204,7 @@ impl Real {
             }
         });
         futures::future::try_join_all(starting).await?;
-        let listening = self.running().map(|(node, _)| Listener::start(node, self.drops.clone()));
+        let listening = self.running().map(|(node, _)| node.listen(self.drops.clone()));
         self.listeners = futures::future::try_join_all(listening).await?;
         Ok(())
     }

@@ -2,10 +2,9 @@
 //!
 //! [`source`] says where Cilium comes from, [`options`] what agents are told, [`store`] is where they meet, [`node`] is
 //! one node's agent and [`process`] a process of it; [`endpoint`] and [`services`] tell agents of pods and services,
-//! [`drops`] hears of what their programs drop, and [`fleet`] puts it together. How agents are asked is
+//! and [`fleet`] puts it together. How agents are asked is
 //! [`real`](super::real)'s. Nothing is decided here.
 
-mod drops;
 mod endpoint;
 mod fleet;
 mod node;

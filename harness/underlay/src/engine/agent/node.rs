@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures::future::BoxFuture;
 use ipnet::Ipv4Net;
+use lab::drops::DropLog;
 use lab::surroundings::{Config, Mount, Program};
 use lab::{Namespace, Surroundings};
 
@@ -15,6 +17,7 @@ use super::source::Root;
 use super::store::Store;
 use crate::engine::inputs;
 use crate::engine::real::api::Api;
+use crate::engine::real::drops::{self, Listener};
 use crate::engine::real::settle::Settled;
 use crate::engine::real::start::{self, Started};
 use crate::engine::real::{AgentNode, NODE_CONFIG, log};
@@ -169,6 +172,20 @@ impl NodeAgent {
     /// `cilium-dbg` with these arguments, on this node.
     pub fn dbg(&self, arguments: &[&str]) -> Program {
         self.program(self.root.dbg(), arguments)
+    }
+
+    /// Has the lab hear of what its programs drop.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub async fn listen(&self, log: DropLog) -> Result<Listener, EngineError> {
+        let monitor = self.surroundings.start(self.dbg(&drops::MONITOR)).await?;
+        let (surroundings, metrics) = (self.surroundings.clone(), self.dbg(&drops::METRICS));
+        let ask = move || -> BoxFuture<'static, Option<String>> {
+            let (surroundings, metrics) = (surroundings.clone(), metrics.clone());
+            Box::pin(async move { process::output(&surroundings, metrics, QUESTION).await.ok() })
+        };
+        Ok(Listener::start(self.name.clone(), monitor, ask, log))
     }
 
     /// What the agent died of, if it was started and has.

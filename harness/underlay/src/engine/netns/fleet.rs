@@ -51,8 +51,13 @@ pub struct Modelled {
 impl Fleet for Modelled {
     const ENGINE: &'static str = "netns";
     type Setup = ();
+    type Site = ();
 
-    async fn start((): &(), case: &Case, installed: &Installed, lab: &Lab) -> Result<Self, EngineError> {
+    async fn site((): &(), _: &Case) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    async fn start((): &(), (): &(), case: &Case, installed: &Installed, lab: &Lab) -> Result<Self, EngineError> {
         let config = installed.config.clone();
         let mut seen = Vec::new();
         for node in case.network.cluster_nodes() {

@@ -9,8 +9,10 @@ pub mod nat;
 pub mod tables;
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::net::Ipv4Addr;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use cilium::Decisions;
 use cilium::decisions::{
@@ -21,10 +23,14 @@ use ipnet::{IpNet, Ipv4Net};
 use lab::netlink::{RouteInfo, table};
 use serde_json::Value;
 
-use super::AgentNode;
+use super::{AgentNode, Names};
 use crate::nat::NatEntry;
 use crate::observed::EngineError;
 use tables::{AddressRow, DeviceRow, MtuRow};
+
+/// How long a pod's programs may take to be compiled on a machine that is busy.
+const COMPILING: Duration = Duration::from_secs(120);
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// What an agent said, as it said it.
 #[derive(Debug, Clone, Default)]
@@ -49,6 +55,8 @@ pub struct Answers {
     pub compiled: Option<String>,
     /// The node's routes.
     pub routes: Vec<RouteInfo>,
+    /// What it says and the scenario calls otherwise.
+    pub names: Names,
 }
 
 /// Something an agent didn't say, or not so that it can be understood.
@@ -78,7 +86,7 @@ pub async fn decisions(node: &impl AgentNode) -> Result<Decisions, EngineError> 
     };
     let get = |path| async move { node.api().get(path).await.map_err(|error| failed(&error)) };
     let show = |table| async move { node.ask(&["shell", "--", "db/show", table, "--format=json"]).await };
-    let (status, config, nodes, devices, addresses, mtu, ipcache, endpoints, pods) = tokio::try_join!(
+    let (status, config, nodes, devices, addresses, mtu, ipcache, endpoints) = tokio::try_join!(
         get("/v1/healthz"),
         get("/v1/config"),
         get("/v1/cluster/nodes"),
@@ -87,17 +95,32 @@ pub async fn decisions(node: &impl AgentNode) -> Result<Decisions, EngineError> 
         show("mtu"),
         node.ask(&["bpf", "ipcache", "list", "-o", "json"]),
         node.ask(&["bpf", "endpoint", "list", "-o", "json"]),
-        get("/v1/endpoint"),
     )?;
-    let compiled = match compiled::of_a_pod(&pods).map(|file| node.file(Path::new(&file))) {
-        Some(file) => Some(std::fs::read_to_string(&file).map_err(|error| {
-            failed(&Unread::new("what was compiled for a pod", format!("{}: {error}", file.display())))
-        })?),
-        None => None,
-    };
+    let compiled = compiled_for_a_pod(node).await?;
     let routes = node.namespace().netlink()?.routes()?;
-    let answers = Answers { status, config, nodes, devices, addresses, mtu, ipcache, endpoints, compiled, routes };
+    let names = node.names();
+    let answers =
+        Answers { status, config, nodes, devices, addresses, mtu, ipcache, endpoints, compiled, routes, names };
     answers.decisions().map_err(|error| failed(&error))
+}
+
+/// What was compiled for a pod; none where there is no pod yet.
+async fn compiled_for_a_pod(node: &impl AgentNode) -> Result<Option<String>, EngineError> {
+    let failed = |error: &(dyn std::error::Error + 'static)| {
+        EngineError::failed(&format!("read what was compiled for a pod on {}", node.name()), error)
+    };
+    let began = Instant::now();
+    loop {
+        let pods = node.api().get("/v1/endpoint").await.map_err(|error| failed(&error))?;
+        let Some(file) = compiled::of_a_pod(&pods) else { return Ok(None) };
+        match std::fs::read_to_string(node.file(Path::new(&file))) {
+            Ok(header) => return Ok(Some(header)),
+            // It is replaced as a whole; between two, and before the first, it isn't there.
+            Err(error) if error.kind() == ErrorKind::NotFound && began.elapsed() < COMPILING => {}
+            Err(error) => return Err(failed(&Unread::new("a header", format!("{file}: {error}")))),
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 /// Whether a pod's programs are compiled for the direct routing device that the agent has by now. True where there is
@@ -141,6 +164,10 @@ impl Answers {
     pub fn decisions(&self) -> Result<Decisions, Unread> {
         let devices: Vec<DeviceRow> = tables::rows("the table of devices", &self.devices)?;
         let addresses: Vec<AddressRow> = tables::rows("the table of node addresses", &self.addresses)?;
+        // One beside the lab is no scenario's business, unless it is selected: that would be the fault to be found.
+        let selected = |name: &str| devices.iter().any(|device| device.selected && device.name == name);
+        let hidden = |name: &str| self.names.is_beside(name) && !selected(name);
+        let addresses: Vec<_> = addresses.into_iter().filter(|row| !hidden(&row.device)).collect();
         let mtu = self.mtu()?;
         let masquerade = self.masquerade()?;
         let skip_fib = self.skip_fib(&devices)?;
@@ -163,7 +190,7 @@ impl Answers {
         });
         let left_out = devices
             .iter()
-            .filter(|device| !device.selected)
+            .filter(|device| !device.selected && !hidden(&device.name))
             .map(|device| NotSelected { name: device.name.clone(), reason: device.reason.clone() });
         let exclusion = text(&self.status, "/masquerading/snat-exclusion-cidr-v4").and_then(|cidr| cidr.parse().ok());
         Ok(Decisions {
@@ -254,7 +281,9 @@ impl Answers {
         let nodes = listed.map(|node| KnownNode::read(node).ok_or_else(|| Unread::new(what, node)));
         let mut nodes = nodes.collect::<Result<Vec<_>, _>>()?;
         let at = nodes.iter().position(|node| node.name.rsplit('/').next() == own_name.rsplit('/').next());
-        let own = nodes.remove(at.ok_or_else(|| Unread::new(what, format!("{own_name} is not in it")))?);
+        let at = at.ok_or_else(|| Unread::new(what, format!("{own_name} is not in it")))?;
+        nodes.iter_mut().for_each(|node| node.name = self.names.node(&node.name));
+        let own = nodes.remove(at);
         Ok((own, nodes))
     }
 
@@ -269,7 +298,9 @@ impl Answers {
                 .any(|text| text.as_str().is_some_and(|text| text.contains("(localhost)")))
         };
         let hosts = map.iter().filter(|(_, info)| is_host(info));
-        let mut addresses: Vec<Ipv4Addr> = hosts.filter_map(|(key, _)| key.split(':').next()?.parse().ok()).collect();
+        let addresses = hosts.filter_map(|(key, _)| key.split(':').next()?.parse::<Ipv4Addr>().ok());
+        let beside = self.names.management.as_ref().map(|(_, address)| *address);
+        let mut addresses: Vec<_> = addresses.filter(|address| Some(*address) != beside).collect();
         addresses.sort_unstable();
         Ok(addresses)
     }

@@ -1,0 +1,68 @@
+//! Agents, until each runs or has died.
+
+use std::time::{Duration, Instant};
+
+use kind::chart;
+use kind::kubernetes::{Kubernetes, PodObject};
+
+use super::node::KindNode;
+use crate::engine::real::start::{self, Started};
+use crate::engine::real::{AgentNode, log};
+use crate::observed::EngineError;
+
+/// Agents' pods, by their label.
+pub const LABELS: &str = "k8s-app=cilium";
+/// How long agents may take, images on the nodes: they compile.
+const START: Duration = Duration::from_secs(240);
+const PAUSE: Duration = Duration::from_millis(250);
+/// One that died twice dies of what it was told, not of something that wasn't there yet.
+const DEATHS: u32 = 2;
+
+/// Waits until each node's agent answers, or has died again and again.
+///
+/// # Errors
+/// One does neither in time; with the reason.
+pub async fn started(kubernetes: &Kubernetes, nodes: &[KindNode]) -> Result<Vec<Started>, EngineError> {
+    let began = Instant::now();
+    let mut found: Vec<Option<Started>> = vec![None; nodes.len()];
+    loop {
+        let mut waiting = String::new();
+        match kubernetes.pods(chart::NAMESPACE, LABELS).await {
+            Ok(pods) => {
+                if let Some(pod) = pods.iter().find(|pod| pod.init_restarts >= DEATHS && !pod.ends) {
+                    return Err(failed(format!("{} doesn't get as far as its agent: {}", pod.name, pod.reason)));
+                }
+                for (node, found) in nodes.iter().zip(&mut found).filter(|(_, found)| found.is_none()) {
+                    match look(node, &pods).await {
+                        Ok(started) => *found = Some(started),
+                        Err(reason) => waiting = format!("{}: {reason}", node.name),
+                    }
+                }
+            }
+            Err(error) => waiting = error.to_string(),
+        }
+        if found.iter().all(Option::is_some) {
+            return Ok(found.into_iter().flatten().collect());
+        }
+        if began.elapsed() > START {
+            return Err(failed(format!("after {} s {waiting}", START.as_secs())));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn look(node: &KindNode, pods: &[PodObject]) -> Result<Started, String> {
+    let own = pods.iter().find(|pod| pod.node.as_ref() == Some(&node.node.name) && !pod.ends);
+    let own = own.ok_or("it has no agent's pod yet")?;
+    node.runs_in(own.clone());
+    match start::look(node.api()).await {
+        Ok(()) => Ok(Started::Running),
+        Err(_) if own.restarts >= DEATHS => Ok(Started::Fatal(log::last_words(&node.log()))),
+        Err(answer) if own.reason.is_empty() => Err(answer),
+        Err(answer) => Err(format!("{}; {answer}", own.reason)),
+    }
+}
+
+fn failed(reason: String) -> EngineError {
+    EngineError::Failed { step: "wait for the agents".to_owned(), reason }
+}

@@ -1,0 +1,254 @@
+//! Cilium on kind's nodes, by its chart.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use kind::chart::{self, Told};
+use kind::kubernetes::Kubernetes;
+use kind::node::INTERFACE;
+use lab::Lab;
+use lab::drops::DropLog;
+use lab::serve::echo;
+use serde_json::{Value, json};
+
+use super::node::KindNode;
+use super::pool::{Site, failed};
+use super::setup::{CILIUM, ENGINE, Setup, unsupported};
+use super::{agents, dns, pods, stages, values};
+use crate::case::Case;
+use crate::engine::fleet::{Fleet, Replica, Wanted};
+use crate::engine::install::{self, Installed};
+use crate::engine::pod::Pod;
+use crate::engine::real::drops::Listener;
+use crate::engine::real::services as in_agents;
+use crate::engine::real::start::Started;
+use crate::engine::real::{Names, log, readback, settle};
+use crate::engine::renumber::Renumbered;
+use crate::engine::services::Service;
+use crate::nat::NatEntry;
+use crate::observed::{Agent, DnsState, EngineError};
+
+/// Cilium's agents on kind's nodes.
+pub struct OnKind {
+    setup: Setup,
+    site: Site,
+    kubernetes: Kubernetes,
+    /// In the topology's order.
+    nodes: Vec<(KindNode, Started)>,
+    pods: Vec<Vec<Pod>>,
+    /// The addresses that Cilium gave them, with those the lab's pods have: scenarios name pods by these.
+    renumbered: Renumbered,
+    phases: Vec<(&'static str, Duration)>,
+    /// Who hears of what the programs of agents that run drop.
+    listeners: Vec<Listener>,
+    drops: DropLog,
+}
+
+impl Fleet for OnKind {
+    const ENGINE: &'static str = ENGINE;
+    const KUBERNETES: bool = true;
+    type Setup = Setup;
+    type Site = Site;
+
+    async fn site(setup: &Setup, case: &Case) -> Result<Site, EngineError> {
+        if !case.cluster.identities.is_empty() {
+            return Err(unsupported("choose pods' identities: Kubernetes gives them by labels".to_owned()));
+        }
+        Site::of(setup, case).await
+    }
+
+    async fn install(setup: &Setup, case: &Case) -> Result<Result<Installed, String>, EngineError> {
+        let release = setup.release(&case.version)?;
+        let (defaults, given) = (json!({}), Value::Object(case.values.clone()));
+        let told = Told { defaults: &defaults, values: &given, set: &case.set };
+        let rendered = release.chart.render(setup.tools(), CILIUM, told).await.map_err(failed("ask Helm"))?;
+        match (rendered, install::install(case)) {
+            (Ok(_), Ok(installed)) => Ok(Ok(installed)),
+            (Err(refusal), _) => Ok(Err(refusal)),
+            (Ok(_), Err(refusal)) => {
+                let reason = format!("Helm takes what the model of it refuses: {refusal}");
+                Err(EngineError::Failed { step: "read the values".to_owned(), reason })
+            }
+        }
+    }
+
+    async fn start(setup: &Setup, site: &Site, case: &Case, _: &Installed, lab: &Lab) -> Result<Self, EngineError> {
+        let kubernetes = Kubernetes::of(site.cluster());
+        let mut fleet = Self {
+            setup: setup.clone(),
+            site: site.clone(),
+            kubernetes,
+            nodes: Vec::new(),
+            pods: Vec::new(),
+            renumbered: Renumbered::default(),
+            phases: Vec::new(),
+            listeners: Vec::new(),
+            drops: lab.drops.clone(),
+        };
+        let mut since = Instant::now();
+        let mut phase = |fleet: &mut Self, name| {
+            fleet.phases.push((name, since.elapsed()));
+            since = Instant::now();
+        };
+        stages::names(site, case)?;
+        stages::api_server(site, case).await?;
+        phase(&mut fleet, "api server");
+        stages::node_ips(site, case).await?;
+        phase(&mut fleet, "node-ip");
+        fleet.meet_nodes(case, lab).await?;
+        fleet.helm(case).await?;
+        phase(&mut fleet, "helm");
+        fleet.await_agents().await?;
+        Ok(fleet)
+    }
+
+    async fn agents(&self) -> Result<Vec<(String, Agent)>, EngineError> {
+        let asked = self.nodes.iter().map(|(node, started)| async move {
+            let agent = match started {
+                Started::Running => Agent::Running(Box::new(readback::decisions(node).await?)),
+                Started::Fatal(words) => Agent::Fatal(words.clone()),
+                Started::Ended => Agent::Absent,
+            };
+            Ok((node.name.clone(), agent))
+        });
+        futures::future::try_join_all(asked).await
+    }
+
+    async fn admit(&mut self, _: &Case, wanted: Vec<Vec<Wanted>>) -> Result<Vec<Vec<Pod>>, EngineError> {
+        let nodes: Vec<_> = self.nodes.iter().map(|(node, _)| node.clone()).collect();
+        self.pods = pods::start(&self.kubernetes, &nodes, &wanted).await?;
+        let pairs = self.pods.iter().zip(&wanted).flat_map(|(pods, wanted)| {
+            let of = |pod: &Pod| wanted.iter().find(|wanted| wanted.name == pod.name).map(|wanted| wanted.address);
+            pods.iter().filter_map(move |pod| Some((pod.address, of(pod)?))).collect::<Vec<_>>()
+        });
+        self.renumbered = pairs.collect();
+        let settling = self.nodes.iter().zip(&self.pods).map(|((node, _), pods)| async move {
+            settle::in_place(node, pods.len(), None).await?;
+            settle::note(node).await
+        });
+        futures::future::try_join_all(settling).await?;
+        Ok(self.pods.clone())
+    }
+
+    async fn load(&mut self, services: &[Service]) -> Result<(), EngineError> {
+        // The others are Kubernetes' own.
+        let ours: Vec<_> = services.iter().filter(|service| service.name == "echo").cloned().collect();
+        let objects: Vec<_> =
+            ours.iter().map(|echo| pods::echo(echo.address, echo.port, echo.node_port, echo::PORT)).collect();
+        self.kubernetes.apply(&objects).await.map_err(failed("make the echo service"))?;
+        let carried = self.running().map(|(node, _)| in_agents::carried_out(node, &ours));
+        futures::future::try_join_all(carried).await.map(drop)
+    }
+
+    async fn dns(&self, replicas: &[Replica]) -> Result<Option<DnsState>, EngineError> {
+        dns::state(&self.kubernetes, replicas).await.map(Some)
+    }
+
+    fn renumbered(&self) -> Renumbered {
+        self.renumbered.clone()
+    }
+
+    fn phases(&self) -> Vec<(&'static str, Duration)> {
+        self.phases.clone()
+    }
+
+    async fn react(&mut self, _: &Case) -> Result<(), EngineError> {
+        let waiting = self.running().map(|(node, pods)| settle::after_a_change(node, pods));
+        futures::future::try_join_all(waiting).await.map(drop)
+    }
+
+    async fn restart(&mut self, running: &Case, _: &Installed) -> Result<(), EngineError> {
+        let since = SystemTime::now();
+        stages::node_ips(&self.site, running).await?;
+        self.helm(running).await?;
+        let selector = format!("--selector={}", agents::LABELS);
+        let deleted = self.kubernetes.delete(&["pods", "--namespace", chart::NAMESPACE, &selector]).await;
+        deleted.map_err(failed("restart the agents"))?;
+        self.await_agents().await?;
+        let waiting = self.running().map(|(node, pods)| async move {
+            settle::in_place(node, pods, Some(since)).await?;
+            settle::note(node).await
+        });
+        futures::future::try_join_all(waiting).await.map(drop)
+    }
+
+    async fn end(&mut self) -> Result<(), EngineError> {
+        chart::uninstall(self.site.cluster(), CILIUM).await.map_err(failed("uninstall Cilium"))?;
+        self.listeners.clear();
+        self.nodes.iter_mut().for_each(|(_, started)| *started = Started::Ended);
+        Ok(())
+    }
+
+    async fn nat(&self) -> Result<Vec<(String, Vec<NatEntry>)>, EngineError> {
+        let asked = self.nodes.iter().map(|(node, started)| async move {
+            let entries = match started {
+                Started::Running => readback::nat(node, node.pod_cidr).await?,
+                // Who would be asked is no more.
+                Started::Fatal(_) | Started::Ended => Vec::new(),
+            };
+            Ok((node.name.clone(), entries))
+        });
+        futures::future::try_join_all(asked).await
+    }
+
+    fn doubts(&self) -> Vec<String> {
+        self.nodes.iter().filter_map(|(node, _)| log::doubt(&node.name, &node.log())).collect()
+    }
+
+    fn logs(&self) -> Vec<(String, Vec<String>)> {
+        self.nodes.iter().map(|(node, _)| (node.name.clone(), node.log())).collect()
+    }
+}
+
+impl OnKind {
+    /// Nodes whose agents run, with how many pods they have.
+    fn running(&self) -> impl Iterator<Item = (&KindNode, usize)> {
+        let pods = self.pods.iter().map(Vec::len).chain(std::iter::repeat(0));
+        let nodes = self.nodes.iter().zip(pods);
+        nodes.filter(|((_, started), _)| *started == Started::Running).map(|((node, _), pods)| (node, pods))
+    }
+
+    /// Takes note of the nodes, in the topology's order, once they are registered.
+    async fn meet_nodes(&mut self, case: &Case, lab: &Lab) -> Result<(), EngineError> {
+        let objects = self.kubernetes.nodes().await.map_err(failed("ask for the nodes"))?;
+        let nodes = self.site.nodes.iter().map(|(name, node)| (node.name.clone(), name.clone()));
+        let nodes: BTreeMap<_, _> = nodes.collect();
+        for config in case.network.cluster_nodes() {
+            let known = self.site.nodes.iter().find(|(name, _)| *name == config.name);
+            let (Some((name, node)), Some(built)) = (known, lab.node(&config.name)) else { continue };
+            let missing = || EngineError::Failed {
+                step: "ask for the nodes".to_owned(),
+                reason: format!("{} has no range for pods", node.name),
+            };
+            let object = objects.iter().find(|object| object.name == node.name);
+            let pod_cidr = object.and_then(|object| object.pod_cidr).ok_or_else(missing)?;
+            let names = Names { nodes: nodes.clone(), management: Some((INTERFACE.to_owned(), node.address)) };
+            let node = KindNode::new(name.clone(), node.clone(), built.namespace.clone(), pod_cidr, Arc::new(names));
+            self.nodes.push((node, Started::Ended));
+        }
+        Ok(())
+    }
+
+    /// Has Helm install what the case says, or change what is installed to that.
+    async fn helm(&self, case: &Case) -> Result<(), EngineError> {
+        let cluster = self.site.cluster();
+        let chart = &self.setup.release(&case.version)?.chart;
+        let defaults = values::document(&values::needed(cluster.control_plane()));
+        let given = Value::Object(case.values.clone());
+        let told = Told { defaults: &defaults, values: &given, set: &case.set };
+        let installed = chart.install(cluster, CILIUM, told).await.map_err(failed("ask Helm"))?;
+        installed.map_err(|reason| EngineError::Failed { step: "install Cilium by Helm".to_owned(), reason })
+    }
+
+    async fn await_agents(&mut self) -> Result<(), EngineError> {
+        let nodes: Vec<_> = self.nodes.iter().map(|(node, _)| node.clone()).collect();
+        let started = agents::started(&self.kubernetes, &nodes).await?;
+        for ((_, known), now) in self.nodes.iter_mut().zip(started) {
+            *known = now;
+        }
+        let listening = self.running().map(|(node, _)| node.listen(self.drops.clone()));
+        self.listeners = futures::future::try_join_all(listening).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,211 @@
+//! Test pods: of the image that every node has for its sandboxes. What they serve and send, this process does in their
+//! network namespaces.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use kind::chart;
+use kind::kubernetes::{Kubernetes, PodObject};
+use kind::wait::until;
+use lab::Namespace;
+use serde_json::{Value, json};
+
+use super::node::KindNode;
+use super::pool::failed;
+use crate::engine::fleet::Wanted;
+use crate::engine::pod::{COREDNS, Pod};
+use crate::engine::real::AgentNode;
+use crate::observed::EngineError;
+
+/// Where test pods go.
+const NAMESPACE: &str = "default";
+/// Their label, by which they are found and taken away.
+const LABEL: &str = "app.kubernetes.io/part-of";
+const PART: &str = "underlay";
+/// The label of the one behind the echo service.
+pub const BACKEND: &str = "dev.underlay/backend";
+/// CoreDNS' pods (kubeadm's Deployment).
+const DNS_LABELS: &str = "k8s-app=kube-dns";
+
+/// How long pods may take to have their addresses.
+const START: Duration = Duration::from_secs(120);
+
+fn labels() -> String {
+    format!("{LABEL}={PART}")
+}
+
+/// Takes away test pods and the echo service.
+///
+/// # Errors
+/// Kubernetes' answer.
+pub async fn delete(kubernetes: &Kubernetes) -> Result<(), EngineError> {
+    let selector = format!("--selector={}", labels());
+    let gone = kubernetes.delete(&["pods,services", "--namespace", NAMESPACE, &selector]).await;
+    gone.map_err(failed("delete the test pods"))
+}
+
+/// Makes each node's test pods, in the order wanted, and finds CoreDNS', wherever Kubernetes has put them.
+///
+/// # Errors
+/// Kubernetes' answer, or pods don't get an address in time.
+pub async fn start(
+    kubernetes: &Kubernetes,
+    nodes: &[KindNode],
+    wanted: &[Vec<Wanted>],
+) -> Result<Vec<Vec<Pod>>, EngineError> {
+    let mut objects = Vec::new();
+    let mut made = Vec::new();
+    for (place, (node, wanted)) in nodes.iter().zip(wanted).enumerate() {
+        let image = pause_image(node).await?;
+        let test_pods = wanted.iter().filter(|pod| !pod.name.starts_with(COREDNS));
+        for (index, pod) in test_pods.enumerate() {
+            let name = format!("{PART}-{place}-{index}");
+            objects.push(object(&name, node, &image, place == 0 && index == 0));
+            made.push((name, place, pod.name.to_owned()));
+        }
+    }
+    kubernetes.apply(&objects).await.map_err(failed("make the test pods"))?;
+    let with_addresses = |namespace: &'static str, labels: String, least: usize| async move {
+        let stage = if namespace == NAMESPACE { "test pods have addresses" } else { "CoreDNS' pods have addresses" };
+        let found = until(stage, START, || async {
+            let pods = match kubernetes.pods(namespace, &labels).await {
+                Ok(pods) => pods.into_iter().filter(|pod| !pod.ends).collect::<Vec<_>>(),
+                Err(error) => return Ok(Err(error.to_string())),
+            };
+            if let Some(pod) = pods.iter().find(|pod| pod.address.is_none()) {
+                return Ok(Err(format!("{}: {}", pod.name, pod.reason)));
+            }
+            let enough = pods.len() >= least;
+            Ok(if enough { Ok(pods) } else { Err(format!("only {} are there", pods.len())) })
+        });
+        found.await.map_err(failed("wait for pods"))
+    };
+    let replicas = wanted.iter().flatten().filter(|pod| pod.name.starts_with(COREDNS)).count();
+    let (test_pods, dns_pods) = tokio::try_join!(
+        with_addresses(NAMESPACE, labels(), made.len()),
+        with_addresses(chart::NAMESPACE, DNS_LABELS.to_owned(), replicas)
+    )?;
+    let mut named: Vec<Vec<(String, &'static str, PodObject)>> = vec![Vec::new(); nodes.len()];
+    for (name, place, below) in made {
+        let pod = test_pods.iter().find(|pod| pod.name == name).cloned();
+        let missing =
+            || EngineError::Failed { step: "find the test pods".to_owned(), reason: format!("{name} is gone") };
+        named[place].push((below, NAMESPACE, pod.ok_or_else(missing)?));
+    }
+    for pod in dns_pods {
+        let place = nodes.iter().position(|node| Some(&node.node.name) == pod.node.as_ref());
+        let Some(on) = place.map(|place| &mut named[place]) else { continue };
+        // Kubernetes may put both on one node.
+        let before = on.iter().filter(|(name, ..)| name.starts_with(COREDNS)).count();
+        let name = if before == 0 { COREDNS.to_owned() } else { format!("{COREDNS}-{}", before + 1) };
+        on.push((name, chart::NAMESPACE, pod));
+    }
+    let found = nodes.iter().zip(&named).map(|(node, pods)| async move {
+        let endpoints = node.api().get("/v1/endpoint").await;
+        let endpoints = endpoints.map_err(|error| EngineError::failed("ask an agent for its endpoints", &error))?;
+        let found = pods.iter().map(|(name, namespace, pod)| found(node, &endpoints, name, namespace, pod));
+        futures::future::try_join_all(found).await
+    });
+    futures::future::try_join_all(found).await
+}
+
+fn object(name: &str, node: &KindNode, image: &str, backend: bool) -> Value {
+    let mut labels = json!({LABEL: PART});
+    if backend {
+        labels[BACKEND] = json!("true");
+    }
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": NAMESPACE, "labels": labels},
+        "spec": {
+            "nodeName": node.node.name,
+            "tolerations": [{"operator": "Exists"}],
+            "terminationGracePeriodSeconds": 0,
+            "automountServiceAccountToken": false,
+            "enableServiceLinks": false,
+            "containers": [{"name": "pause", "image": image, "imagePullPolicy": "Never"}],
+        },
+    })
+}
+
+/// The echo service, with the backend above.
+pub fn echo(address: Ipv4Addr, port: u16, node_port: Option<u16>, target: u16) -> Value {
+    let mut entry = json!({"port": port, "targetPort": target, "protocol": "TCP"});
+    if let Some(node_port) = node_port {
+        entry["nodePort"] = json!(node_port);
+    }
+    json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "echo", "namespace": NAMESPACE, "labels": {LABEL: PART}},
+        "spec": {
+            "type": if node_port.is_some() { "NodePort" } else { "ClusterIP" },
+            "clusterIP": address,
+            "selector": {BACKEND: "true"},
+            "ports": [entry],
+        },
+    })
+}
+
+/// The image of sandboxes, which is on every node.
+async fn pause_image(node: &KindNode) -> Result<String, EngineError> {
+    let images =
+        node.node.json(&["crictl", "images", "--output", "json"]).await.map_err(failed("list a node's images"))?;
+    let images = images.get("images").and_then(Value::as_array).into_iter().flatten();
+    let mut tags = images.filter_map(|image| image.get("repoTags")?.as_array()).flatten().filter_map(Value::as_str);
+    let pause = tags.find(|tag| tag.rsplit('/').next().is_some_and(|name| name.starts_with("pause:")));
+    let missing = || EngineError::Failed {
+        step: "make the test pods".to_owned(),
+        reason: format!("{} has no pause image", node.node.name),
+    };
+    pause.map(str::to_owned).ok_or_else(missing)
+}
+
+/// A pod as the agent has it.
+async fn found(
+    node: &KindNode,
+    endpoints: &Value,
+    name: &str,
+    namespace: &str,
+    pod: &PodObject,
+) -> Result<Pod, EngineError> {
+    let unknown =
+        |what: &str| EngineError::Failed { step: format!("find the pod {}", pod.name), reason: what.to_owned() };
+    let address = pod.address.ok_or_else(|| unknown("it has no address"))?;
+    let endpoint = endpoints.as_array().into_iter().flatten().find(|endpoint| {
+        let own = endpoint.pointer("/status/networking/addressing/0/ipv4").and_then(Value::as_str);
+        own == Some(address.to_string().as_str())
+    });
+    let endpoint = endpoint.ok_or_else(|| unknown("its node's agent has no endpoint with its address"))?;
+    let text = |path: &str| endpoint.pointer(path).and_then(Value::as_str);
+    let mac = |path: &str| text(path).and_then(mac);
+    let identity = endpoint.pointer("/status/identity/id").and_then(Value::as_u64);
+    Ok(Pod {
+        name: name.to_owned(),
+        address,
+        identity: identity.and_then(|identity| u32::try_from(identity).ok()).ok_or_else(|| unknown("no identity"))?,
+        namespace: sandbox(node, name, namespace, pod).await?,
+        lxc: text("/status/networking/interface-name").ok_or_else(|| unknown("no interface"))?.to_owned(),
+        mac: mac("/status/networking/mac").ok_or_else(|| unknown("no hardware address"))?,
+        lxc_mac: mac("/status/networking/host-mac").ok_or_else(|| unknown("no hardware address of its node's end"))?,
+    })
+}
+
+/// The network namespace of a pod.
+async fn sandbox(node: &KindNode, name: &str, namespace: &str, pod: &PodObject) -> Result<Namespace, EngineError> {
+    let step = failed("find a pod's namespace");
+    let list = ["crictl", "pods", "--quiet", "--state", "Ready", "--namespace", namespace, "--name", &pod.name];
+    let listed = node.node.run(&list).await.map_err(&step)?;
+    let missing = |reason: String| EngineError::Failed { step: format!("find the namespace of {}", pod.name), reason };
+    let id = listed.lines().next().ok_or_else(|| missing("it has no sandbox".to_owned()))?;
+    let about = node.node.json(&["crictl", "inspectp", "--output", "json", id]).await.map_err(&step)?;
+    let pid = about.pointer("/info/pid").and_then(Value::as_u64).filter(|pid| *pid != 0);
+    let pid = pid.ok_or_else(|| missing("its sandbox has no process".to_owned()))?;
+    node.node.namespace_of(&format!("{}/{name}", node.name), pid).map_err(step)
+}
+
+fn mac(text: &str) -> Option<[u8; 6]> {
+    let bytes: Option<Vec<u8>> = text.split(':').map(|byte| u8::from_str_radix(byte, 16).ok()).collect();
+    bytes?.try_into().ok()
+}

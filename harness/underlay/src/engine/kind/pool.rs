@@ -1,0 +1,214 @@
+//! The cluster that is there, from one case to the next: made when a case needs one, used again by cases that need the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+
+use kind::cluster::{self, Wanted};
+use kind::config::{Role as KindRole, Spec};
+use kind::node::INTERFACE;
+use kind::{Cluster, Node, api_server, leftovers};
+use lab::Machine;
+use lab::machine::Management;
+use lab::nft::Statement;
+use tempfile::TempDir;
+use tokio::sync::OwnedMutexGuard;
+use topology::network::Role;
+
+use super::clean;
+use super::setup::{Setup, unsupported};
+use crate::case::Case;
+use crate::engine::fleet;
+use crate::live::folder::{Claim, Folder};
+use crate::observed::EngineError;
+
+/// TCP's IP protocol number.
+const TCP: u8 = 6;
+
+/// The cluster that is there, if one is.
+#[derive(Debug, Default)]
+pub struct Pool {
+    held: Option<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    name: String,
+    /// None while it is being made.
+    cluster: Option<Cluster>,
+    /// Images its nodes have by now.
+    loaded: BTreeSet<String>,
+    /// Whether a case has been on it.
+    used: bool,
+    /// Where its kubeconfig is.
+    folder: TempDir,
+    /// Tells others that it is in use.
+    _claim: Claim,
+}
+
+/// A cluster, as long as a case is up on it. No other case has it meanwhile.
+#[derive(Clone)]
+pub struct Site {
+    pool: Arc<OwnedMutexGuard<Pool>>,
+    /// The topology's nodes, each with the cluster's.
+    pub nodes: Vec<(String, Node)>,
+}
+
+/// Where those who use clusters put their claims.
+///
+/// # Errors
+/// It can't be made, or others could get at what is in it.
+pub fn folder() -> Result<Folder, EngineError> {
+    let refused = |refusal: crate::live::Refusal| EngineError::Failed {
+        step: "find the folder of clusters in use".to_owned(),
+        reason: refusal.message,
+    };
+    let own = Folder::of_user().map_err(refused)?;
+    Folder::at(own.path().join("clusters")).map_err(refused)
+}
+
+impl Site {
+    /// A cluster for this case: the one there is if it will do, else another.
+    ///
+    /// # Errors
+    /// docker's, kind's or Helm's answer; the case asks for what kind can't do.
+    pub async fn of(setup: &Setup, case: &Case) -> Result<Self, EngineError> {
+        let wanted = spec(setup, case)?;
+        let mut pool = setup.pool().lock_owned().await;
+        let fits = pool.held.as_ref().and_then(|held| held.cluster.as_ref()).is_some_and(|there| there.spec == wanted);
+        if !fits || (setup.options().fresh && pool.held.as_ref().is_some_and(|held| held.used)) {
+            pool.end(setup).await?;
+            pool.begin(setup, &wanted).await?;
+        }
+        let held = pool.held.as_mut().expect("it was just made or fits");
+        let cluster = held.cluster.as_mut().expect("it was just made or fits");
+        cluster.refresh().await.map_err(failed("look at the nodes"))?;
+        if std::mem::replace(&mut held.used, true) {
+            clean::clean(cluster).await?;
+        }
+        for image in &setup.release(&case.version)?.images {
+            if !held.loaded.contains(image) {
+                kind::images::load(cluster, image).await.map_err(failed("bring images to the nodes"))?;
+                held.loaded.insert(image.clone());
+            }
+        }
+        let nodes = ordered(case).into_iter().map(|(name, _)| name).zip(cluster.nodes.iter().cloned()).collect();
+        Ok(Self { pool: Arc::new(pool), nodes })
+    }
+
+    /// The cluster.
+    pub fn cluster(&self) -> &Cluster {
+        let held = self.pool.held.as_ref().and_then(|held| held.cluster.as_ref());
+        held.expect("a site has a cluster as long as it is there")
+    }
+}
+
+impl fleet::Site for Site {
+    fn machines(&self) -> Result<BTreeMap<String, Machine>, EngineError> {
+        let machine = |(name, node): &(String, Node)| {
+            let namespace = node.namespace(name).map_err(failed("enter a node"))?;
+            let ports = [Statement::DestinationPort, Statement::SourcePort];
+            // Nodes, and the host by the published port, talk to the API server: nothing else has business there.
+            let allowed = ports.map(|port| vec![Statement::Protocol(TCP), port(api_server::PORT)]).to_vec();
+            let management = Some(Management { interface: INTERFACE.to_owned(), allowed });
+            Ok((name.clone(), Machine { namespace, management }))
+        };
+        self.nodes.iter().map(machine).collect()
+    }
+}
+
+impl Pool {
+    async fn begin(&mut self, setup: &Setup, spec: &Spec) -> Result<(), EngineError> {
+        setup.programs()?;
+        let io = |error: std::io::Error| EngineError::failed("make a folder for the kubeconfig", &error);
+        let folder_of_claims = folder()?;
+        let name = match &setup.options().cluster {
+            Some(name) => name.clone(),
+            None => format!("{}{:08x}", leftovers::PREFIX, RandomState::new().hash_one(std::process::id()) as u32),
+        };
+        let taken = |reason: String| EngineError::Failed { step: format!("claim the cluster {name}"), reason };
+        let claim = name.parse().map_err(taken)?;
+        let claim = folder_of_claims.claim(&claim).map_err(|refusal| taken(refusal.message))?;
+        let folder = tempfile::tempdir().map_err(io)?;
+        let kubeconfig = folder.path().join("kubeconfig");
+        let held =
+            Held { name: name.clone(), cluster: None, loaded: BTreeSet::new(), used: false, folder, _claim: claim };
+        let held = self.held.insert(held);
+        let cluster = if setup.options().cluster.is_some() {
+            let found = Cluster::find(setup.tools(), &name, kubeconfig).await.map_err(failed("find the cluster"))?;
+            if found.spec != *spec {
+                let what = format!(
+                    "use the cluster {name} for this: it was made as {:?}, and this needs {spec:?}",
+                    found.spec
+                );
+                return Err(unsupported(what));
+            }
+            held.used = true;
+            found
+        } else {
+            let wanted = Wanted { name: &name, spec, keep: setup.options().keep, kubeconfig };
+            Cluster::create(setup.tools(), wanted).await.map_err(failed("create the cluster"))?
+        };
+        held.cluster = Some(cluster);
+        Ok(())
+    }
+
+    /// Deletes the cluster, unless somebody wants to keep it; in words, if it was kept.
+    ///
+    /// # Errors
+    /// docker's or kind's answer.
+    pub async fn end(&mut self, setup: &Setup) -> Result<Option<String>, EngineError> {
+        let Some(held) = self.held.take() else { return Ok(None) };
+        let options = setup.options();
+        if options.cluster.is_some() || (options.keep && held.cluster.is_some()) {
+            let name = held.name;
+            return Ok(Some(format!(
+                "cluster {name} is left: `--cluster {name}` uses it again, `underlay gc {name}` removes it"
+            )));
+        }
+        cluster::delete(setup.tools(), &held.name).await.map_err(failed("delete the cluster"))?;
+        drop(held.folder);
+        Ok(None)
+    }
+}
+
+/// What kind is to make for a case.
+fn spec(setup: &Setup, case: &Case) -> Result<Spec, EngineError> {
+    let nodes = ordered(case);
+    if nodes.iter().filter(|(_, role)| *role == KindRole::ControlPlane).count() > 1 {
+        return Err(unsupported(
+            "make a cluster with several control planes: put a load balancer before them".to_owned(),
+        ));
+    }
+    let control_plane = case.network.nodes.iter().find(|node| node.role == Role::ControlPlane);
+    let addresses = control_plane.into_iter().flat_map(|node| {
+        let own = node.nics.iter().flat_map(|nic| nic.addresses.iter().map(ipnet::Ipv4Net::addr));
+        own.chain(node.overlay_address)
+    });
+    let mut api_addresses: Vec<_> = addresses.chain([case.cluster.api_server]).collect();
+    api_addresses.sort_unstable();
+    api_addresses.dedup();
+    Ok(Spec {
+        nodes: nodes.into_iter().map(|(_, role)| role).collect(),
+        pods: case.cluster.pod_cidr,
+        services: case.cluster.service_cidr,
+        image: setup.options().node_image.clone(),
+        api_addresses,
+    })
+}
+
+/// The topology's nodes in the order in which kind makes its own: the control plane first.
+fn ordered(case: &Case) -> Vec<(String, KindRole)> {
+    let nodes = case.network.cluster_nodes().map(|node| {
+        let role = if node.role == Role::ControlPlane { KindRole::ControlPlane } else { KindRole::Worker };
+        (node.name.clone(), role)
+    });
+    let mut nodes: Vec<_> = nodes.collect();
+    nodes.sort_by_key(|(_, role)| *role != KindRole::ControlPlane);
+    nodes
+}
+
+/// Something of a cluster's failed.
+pub fn failed(step: &str) -> impl Fn(kind::Error) -> EngineError {
+    move |error| EngineError::failed(step, &error)
+}
