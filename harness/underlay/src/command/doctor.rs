@@ -2,11 +2,14 @@
 
 use std::io::{self, Write};
 
+use kind::Tools;
+use kind::tools::Tool;
 use lab::{Capability, Missing};
 use serde_json::json;
 
 use super::Stop;
 use super::test::Format;
+use crate::engine::kind::setup;
 use crate::exit;
 use crate::report::paint::Color;
 use crate::report::schema::Host;
@@ -33,14 +36,17 @@ pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
         // Without namespaces nothing else can be tried.
         Err(missing) => vec![(Capability::Namespaces, Err(missing))],
     };
+    let programs = programs()?;
     let needed = |capability: &Capability| capability.only_for().is_none();
     let able = found.iter().all(|(capability, found)| found.is_ok() || !needed(capability));
     let mut out = io::stdout().lock();
     match args.format {
         Format::Json => {
             let capabilities: Vec<_> = found.iter().map(|(capability, found)| entry(*capability, found)).collect();
+            let programs: Vec<_> = programs.iter().map(|(tool, found)| program(*tool, found)).collect();
             let report = json!({
                 "schema": "underlay.doctor/1", "host": Host::here(), "able": able, "capabilities": capabilities,
+                "programs": programs,
             });
             writeln!(out, "{report:#}")?;
         }
@@ -62,6 +68,16 @@ pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
                     }
                 }
             }
+            for (tool, found) in &programs {
+                match found {
+                    Ok(version) => writeln!(out, "{} {version}", paint.good("✓"))?,
+                    Err(reason) => {
+                        writeln!(out, "{} {}: {reason}", paint.doubtful("✗"), tool.program())?;
+                        writeln!(out, "    needed for  {FOR_KIND}")?;
+                        writeln!(out, "    remedy      {}", setup::remedy(*tool))?;
+                    }
+                }
+            }
             let missing = found.iter().filter(|(_, found)| found.is_err()).count();
             let verdict = match (able, missing) {
                 (true, 0) => paint.good("this host can build every lab"),
@@ -72,6 +88,30 @@ pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
         }
     }
     Ok(if able { exit::OK } else { exit::HOST })
+}
+
+/// What the programs are for.
+const FOR_KIND: &str = "the engine `kind`";
+
+/// What the engine `kind` runs, each with what it calls itself.
+fn programs() -> Result<Vec<(Tool, Result<String, String>)>, Stop> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|source| Stop::Harness { step: "start the runtime", source })?;
+    let tools = Tools::of_host();
+    let tried =
+        Tool::ALL.map(|tool| (tool, runtime.block_on(setup::version(&tools, tool)).map_err(|error| error.to_string())));
+    Ok(tried.into())
+}
+
+fn program(tool: Tool, found: &Result<String, String>) -> serde_json::Value {
+    json!({
+        "name": tool.program(),
+        "works": found.is_ok(),
+        "version": found.as_ref().ok(),
+        "reason": found.as_ref().err(),
+        "needed_for": FOR_KIND,
+        "remedy": found.as_ref().err().map(|_| setup::remedy(tool)),
+    })
 }
 
 fn entry(capability: Capability, found: &Result<(), Missing>) -> serde_json::Value {

@@ -44,6 +44,8 @@ pub struct Up<F: Fleet> {
     pub lag: LagMeter,
     /// How long what took so far.
     pub phases: Phases,
+    /// Interfaces beside the lab, `master/eth0`: no probe may be seen there.
+    beside: Vec<String>,
     /// Where the cluster stands. Last: the lab is plugged in there.
     site: F::Site,
 }
@@ -65,6 +67,11 @@ impl<F: Fleet> Up<F> {
         if !machines.is_empty() {
             phases.end("cluster");
         }
+        let beside = machines.iter().filter_map(|(node, machine)| {
+            let management = machine.management.as_ref()?;
+            Some(format!("{node}/{}", management.interface))
+        });
+        let beside: Vec<_> = beside.collect();
         let lab = Lab::build_on(Arc::clone(&case.network), machines).await?;
         phases.end("lab");
 
@@ -95,6 +102,7 @@ impl<F: Fleet> Up<F> {
             observed,
             lag: LagMeter::start(),
             phases,
+            beside,
             site,
         };
         if step::installed_at_start(&case.steps) {
@@ -198,6 +206,11 @@ impl<F: Fleet> Up<F> {
         observed.nat = cluster.nat().await?;
         observed.logs = cluster.fleet.logs();
         observed.doubts = cluster.fleet.doubts();
+        let strays = observed.traces.iter().flat_map(|(probe, trace)| {
+            let seen = self.beside.iter().filter(|place| trace.places.contains(*place));
+            seen.map(move |place| format!("packets of `{probe}` were seen on {place}, beside the lab"))
+        });
+        observed.doubts.extend(strays.collect::<Vec<_>>());
         Ok(observed)
     }
 

@@ -143,7 +143,8 @@ pub fn unsupported(what: String) -> EngineError {
 pub async fn programs(tools: &Tools) -> Result<String, String> {
     let mut found = Vec::new();
     for tool in Tool::ALL {
-        found.push(program(tools, tool).await?);
+        let remedy = |error: Error| format!("{error}; remedy: {}", remedy(tool));
+        found.push(version(tools, tool).await.map_err(remedy)?);
     }
     Ok(found.join(", "))
 }
@@ -151,13 +152,11 @@ pub async fn programs(tools: &Tools) -> Result<String, String> {
 /// What one of them calls itself.
 ///
 /// # Errors
-/// It isn't there or doesn't answer, with the remedy.
-pub async fn program(tools: &Tools, tool: Tool) -> Result<String, String> {
-    let remedy = |error: Error| format!("{error}; remedy: {}", remedy(tool));
-    let said = tools.run(&tool.version()).await.map_err(remedy)?;
+/// It isn't there or doesn't answer.
+pub async fn version(tools: &Tools, tool: Tool) -> kind::Result<String> {
+    let said = tools.run(&tool.version()).await?;
     // Some say more than their version, and some their name too.
-    let words = said.split_whitespace().filter(|word| *word != tool.program());
-    let version = words.take(1).collect::<String>();
+    let version = said.split_whitespace().find(|word| *word != tool.program()).unwrap_or_default();
     Ok(format!("{} {}", tool.program(), version.split('+').next().unwrap_or_default()))
 }
 
