@@ -61,7 +61,12 @@ pub struct Kubernetes {
 impl Kubernetes {
     /// That cluster's.
     pub fn of(cluster: &Cluster) -> Self {
-        Self { node: cluster.control_plane().clone() }
+        Self::on(cluster.control_plane().clone())
+    }
+
+    /// By a node of the control plane.
+    pub fn on(node: Node) -> Self {
+        Self { node }
     }
 
     /// Gets objects: `get(&["nodes"])`.
