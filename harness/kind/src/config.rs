@@ -54,6 +54,13 @@ impl Spec {
         })
     }
 
+    /// Whether a cluster that was made as this will do for what `wanted` needs: its certificate may name more addresses.
+    pub fn serves(&self, wanted: &Self) -> bool {
+        let without = |spec: &Self| Self { api_addresses: Vec::new(), ..spec.clone() };
+        let named = wanted.api_addresses.iter().all(|address| self.api_addresses.contains(address));
+        named && without(self) == without(wanted)
+    }
+
     /// What kind calls the nodes' containers, in the nodes' order (kind 0.30, pkg/cluster/internal/providers/common,
     /// `MakeNodeNamer`).
     pub fn containers(&self, cluster: &str) -> Vec<String> {
@@ -91,6 +98,14 @@ mod tests {
     fn containers_are_called_as_kind_calls_them() {
         let names = spec(&[Role::ControlPlane, Role::Worker, Role::Worker]).containers("c");
         assert_eq!(names, ["c-control-plane", "c-worker", "c-worker2"]);
+    }
+
+    #[test]
+    fn a_cluster_with_more_addresses_serves_too() {
+        let (small, mut large) = (spec(&[Role::ControlPlane]), spec(&[Role::ControlPlane]));
+        large.api_addresses.push(Ipv4Addr::new(10, 0, 0, 1));
+        assert!(large.serves(&small) && !small.serves(&large));
+        assert!(!large.serves(&spec(&[Role::ControlPlane, Role::Worker])));
     }
 
     #[test]

@@ -190,12 +190,11 @@ impl Kind {
             let help = "--image-archive takes a file, as `docker save` writes it";
             return Err(Stop::usage(format!("{} is no file", archive.display()), help));
         }
-        let versions = cases.iter().flat_map(|case| case.as_ref().versions().cloned().collect::<Vec<_>>());
         let say = |line: &str| eprintln!("{line}");
         // No other thread: the process is about to enter a namespace.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|source| Stop::Harness { step: "start the runtime", source })?;
-        Ok(runtime.block_on(Setup::prepare(Tools::of_host(), options, versions, &say)))
+        Ok(runtime.block_on(Setup::prepare(Tools::of_host(), options, cases, &say)))
     }
 }
 

@@ -62,3 +62,28 @@ impl Renumbered {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nat::Way;
+
+    #[test]
+    fn pods_have_the_labs_addresses_and_everybody_else_their_own() {
+        let chosen = Ipv4Addr::new(10, 244, 0, 187);
+        let known = Ipv4Addr::new(10, 244, 0, 10);
+        let renumbered: Renumbered = [(chosen, known)].into_iter().collect();
+        let other = Ipv4Addr::new(8, 8, 8, 8);
+        assert_eq!((renumbered.address(chosen), renumbered.address(other)), (known, other));
+        let at = |address, port| SocketAddrV4::new(address, port);
+        let entry = NatEntry {
+            protocol: 1,
+            way: Way::Out,
+            source: at(chosen, 7),
+            destination: at(other, 0),
+            translated: at(Ipv4Addr::new(10, 0, 0, 239), 7),
+        };
+        let told = renumbered.nat(vec![entry]);
+        assert_eq!(told[0].to_string(), "ICMP OUT 10.244.0.10:7 -> 8.8.8.8:0 XLATE_SRC 10.0.0.239:7");
+    }
+}

@@ -56,3 +56,37 @@ fn told(replicas: &[Replica], pods: &[PodObject]) -> DnsState {
     }
     state
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn what_kubernetes_says_counts_and_the_probe_says_why() {
+        let address = |last| Ipv4Addr::new(10, 244, 0, last);
+        let pod = |name: &str, last, ready: bool, restarts| PodObject {
+            name: name.to_owned(),
+            uid: name.to_owned(),
+            node: Some("c-worker".to_owned()),
+            address: Some(address(last)),
+            ready,
+            ends: false,
+            restarts,
+            init_restarts: 0,
+            reason: if ready { String::new() } else { "ContainersNotReady".to_owned() },
+        };
+        let replica = |name: &str, last, cut_off: Option<&str>| Replica {
+            name: name.to_owned(),
+            address: address(last),
+            cut_off: cut_off.map(str::to_owned),
+            lives: true,
+        };
+        let replicas = [replica("master/coredns", 5, None), replica("worker/coredns", 6, Some("no reply within 2 s"))];
+        let state = told(&replicas, &[pod("coredns-a", 5, true, 1), pod("coredns-b", 6, false, 0)]);
+        assert_eq!((state.replicas, state.ready, state.restarts), (2, 1, 1));
+        let why = "ContainersNotReady; the Kubernetes API from there: no reply within 2 s";
+        assert_eq!(state.not_ready.get("worker/coredns").map(String::as_str), Some(why));
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use kind::cluster::{self, Wanted};
@@ -75,7 +76,8 @@ impl Site {
     pub async fn of(setup: &Setup, case: &Case) -> Result<Self, EngineError> {
         let wanted = spec(setup, case)?;
         let mut pool = setup.pool().lock_owned().await;
-        let fits = pool.held.as_ref().and_then(|held| held.cluster.as_ref()).is_some_and(|there| there.spec == wanted);
+        let fits =
+            pool.held.as_ref().and_then(|held| held.cluster.as_ref()).is_some_and(|there| there.spec.serves(&wanted));
         if !fits || (setup.options().fresh && pool.held.as_ref().is_some_and(|held| held.used)) {
             pool.end(setup).await?;
             pool.begin(setup, &wanted).await?;
@@ -136,11 +138,10 @@ impl Pool {
         let held = self.held.insert(held);
         let cluster = if setup.options().cluster.is_some() {
             let found = Cluster::find(setup.tools(), &name, kubeconfig).await.map_err(failed("find the cluster"))?;
-            if found.spec != *spec {
-                let what = format!(
-                    "use the cluster {name} for this: it was made as {:?}, and this needs {spec:?}",
-                    found.spec
-                );
+            if !found.spec.serves(spec) {
+                let told = |spec: &Spec| serde_json::to_string(spec).unwrap_or_default();
+                let what =
+                    format!("use {name} for this: it was made as {}, and needed is {}", told(&found.spec), told(spec));
                 return Err(unsupported(what));
             }
             held.used = true;
@@ -180,12 +181,7 @@ fn spec(setup: &Setup, case: &Case) -> Result<Spec, EngineError> {
             "make a cluster with several control planes: put a load balancer before them".to_owned(),
         ));
     }
-    let control_plane = case.network.nodes.iter().find(|node| node.role == Role::ControlPlane);
-    let addresses = control_plane.into_iter().flat_map(|node| {
-        let own = node.nics.iter().flat_map(|nic| nic.addresses.iter().map(ipnet::Ipv4Net::addr));
-        own.chain(node.overlay_address)
-    });
-    let mut api_addresses: Vec<_> = addresses.chain([case.cluster.api_server]).collect();
+    let mut api_addresses: Vec<_> = setup.api_addresses().iter().copied().chain(api_addresses(case)).collect();
     api_addresses.sort_unstable();
     api_addresses.dedup();
     Ok(Spec {
@@ -195,6 +191,16 @@ fn spec(setup: &Setup, case: &Case) -> Result<Spec, EngineError> {
         image: setup.options().node_image.clone(),
         api_addresses,
     })
+}
+
+/// Addresses that the API server may have to be reached under.
+pub fn api_addresses(case: &Case) -> impl Iterator<Item = Ipv4Addr> {
+    let control_plane = case.network.nodes.iter().find(|node| node.role == Role::ControlPlane);
+    let own = control_plane.into_iter().flat_map(|node| {
+        let nics = node.nics.iter().flat_map(|nic| nic.addresses.iter().map(ipnet::Ipv4Net::addr));
+        nics.chain(node.overlay_address)
+    });
+    own.chain([case.cluster.api_server])
 }
 
 /// The topology's nodes in the order in which kind makes its own: the control plane first.

@@ -2,6 +2,7 @@
 //! was started in.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,8 +13,9 @@ use kind::{Error, Tools, images};
 use serde_json::json;
 use tokio::sync::Mutex;
 
-use super::pool::Pool;
+use super::pool::{self, Pool};
 use super::values;
+use crate::case::Case;
 use crate::observed::EngineError;
 
 /// Its name.
@@ -52,6 +54,8 @@ struct Inner {
     releases: BTreeMap<String, Result<Release, String>>,
     /// What the programs call themselves; or what is missing.
     programs: Result<String, String>,
+    /// Of all cases, so that one cluster's certificate serves as many as can be.
+    api_addresses: Vec<Ipv4Addr>,
     pool: Arc<Mutex<Pool>>,
 }
 
@@ -65,15 +69,10 @@ pub struct Release {
 }
 
 impl Setup {
-    /// Looks for the programs, fetches charts of these versions and the images they run, and says so before it does.
+    /// Looks for the programs, fetches charts of these cases' versions and the images they run, and says so before it does.
     ///
     /// What is missing is no error: it skips what needs it.
-    pub async fn prepare(
-        tools: Tools,
-        options: Options,
-        versions: impl IntoIterator<Item = Version>,
-        say: &dyn Fn(&str),
-    ) -> Self {
+    pub async fn prepare(tools: Tools, options: Options, cases: &[impl AsRef<Case>], say: &dyn Fn(&str)) -> Self {
         let programs = programs(&tools).await;
         let mut releases = BTreeMap::new();
         if programs.is_ok() {
@@ -83,15 +82,17 @@ impl Setup {
                     say(&format!("warning: {error}"));
                 }
             }
-            for version in versions {
+            for version in cases.iter().flat_map(|case| case.as_ref().versions()) {
                 if !releases.contains_key(version.as_str()) {
-                    let release = release(&tools, &options, &version, say).await;
+                    let release = release(&tools, &options, version, say).await;
                     releases.insert(version.as_str().to_owned(), release);
                 }
             }
         }
+        let api_addresses =
+            cases.iter().flat_map(|case| pool::api_addresses(case.as_ref()).collect::<Vec<_>>()).collect();
         let pool = Arc::new(Mutex::new(Pool::default()));
-        Self(Arc::new(Inner { tools, options, releases, programs, pool }))
+        Self(Arc::new(Inner { tools, options, releases, programs, api_addresses, pool }))
     }
 
     /// Who runs programs.
@@ -102,6 +103,11 @@ impl Setup {
     /// What was asked for.
     pub fn options(&self) -> &Options {
         &self.0.options
+    }
+
+    /// Addresses that the API server may have to be reached under, of all cases.
+    pub fn api_addresses(&self) -> &[Ipv4Addr] {
+        &self.0.api_addresses
     }
 
     /// The clusters there are.
