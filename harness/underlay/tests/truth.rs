@@ -1,4 +1,4 @@
-//! The model against recordings of real components: every recorded case is a test, `1.18.2/guide/table::enp0s6`, that
+//! The model against recordings of real components: every recorded case is a test, `agent 1.18.2/guide/table::enp0s6`, that
 //! names the cells in which the model is otherwise.
 //!
 //! What the host can't build is listed as ignored.
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
             Err(error) => return fail(&error),
         };
         for variant in recording.cases.keys() {
-            let name = format!("{}/{}::{variant}", recording.version, recording.scenario);
+            let name = format!("{} {}/{}::{variant}", recording.engine, recording.version, recording.scenario);
             let Some(case) = cases.iter().find(|case| case.variant == *variant) else {
                 let gone = format!("{} has no variant {variant} any more: record it anew", recording.file);
                 trials.push(Trial::test(name, move || Err(Failed::from(gone))));

@@ -108,6 +108,7 @@ fn record(
             schema: recording::SCHEMA.to_owned(),
             scenario: result.scenario.clone(),
             file: result.file.clone(),
+            engine: engine.name().to_owned(),
             component: component(engine, &case.version),
             version: result.cilium.clone(),
             kernel: format!("{} {}", host.os, host.kernel),

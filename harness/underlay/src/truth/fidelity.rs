@@ -17,8 +17,9 @@ const HEAD: &str = "\
 
 A *cell* is what can be said of a case in a word: what became of a probe, the source that its far end saw, the device it
 left its node by, where and why it ended; each decision of each agent, each entry of its NAT table. Recordings hold what
-the real cilium-agent made of the cells below, in the same lab, with the same probes; `cargo test` holds the model against
-each of them (`harness/underlay/testdata/truth/`). With Cilium at hand, `underlay test --engine netns,agent` does it live.
+the real cilium-agent made of the cells below, in the same lab, with the same probes, without Kubernetes (`agent`) or with
+all of it (`kind`); `cargo test` holds the model against each of them (`harness/underlay/testdata/truth/`). With Cilium at
+hand, `underlay test --engine netns,agent` or `netns,kind` does it live.
 
 A cell that was recorded once and agrees says that the model is right there, on that kernel; it says nothing of what
 isn't recorded. Hops are not compared: eBPF's redirects pass by taps. Nor are sources, devices and ends that only one of
@@ -48,12 +49,12 @@ pub fn render(recordings: &[Recording], known: &Known) -> String {
     out.push_str("\n## How the model does\n\n");
     kinds(&mut out, recordings, known);
     out.push_str("\n## By scenario\n\n");
-    out.push_str("| scenario | version | cases | cells | known to differ |\n|---|---|---|---|---|\n");
+    out.push_str("| scenario | engine | version | cases | cells | known to differ |\n|---|---|---|---|---|---|\n");
     for recording in recordings {
         let cells: usize = recording.cases.values().map(|facts| told(facts).count()).sum();
         let differing: usize = each(recording, known).map(|(_, _, because)| usize::from(because.is_some())).sum();
-        let Recording { scenario, version, cases, .. } = recording;
-        let _ = writeln!(out, "| {scenario} | {version} | {} | {cells} | {differing} |", cases.len());
+        let Recording { scenario, engine, version, cases, .. } = recording;
+        let _ = writeln!(out, "| {scenario} | {engine} | {version} | {} | {cells} | {differing} |", cases.len());
     }
     out.push_str("\n## Known differences\n\n");
     let mut reasons: IndexMap<&str, Vec<String>> = known.reasons().map(|because| (because, Vec::new())).collect();

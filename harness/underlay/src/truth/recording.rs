@@ -22,6 +22,9 @@ pub struct Recording {
     pub scenario: String,
     /// Its file.
     pub file: String,
+    /// The engine that ran it; of those that say nothing, `agent`.
+    #[serde(default = "agent", skip_serializing_if = "is_agent")]
+    pub engine: String,
     /// What was run, as it calls itself, `cilium-agent 1.18.2 5bd307e3f1`.
     pub component: String,
     /// The Cilium version of the cases.
@@ -34,6 +37,14 @@ pub struct Recording {
     pub date: String,
     /// The facts of each case, by variant.
     pub cases: IndexMap<String, Facts>,
+}
+
+fn agent() -> String {
+    "agent".to_owned()
+}
+
+fn is_agent(engine: &str) -> bool {
+    engine == agent()
 }
 
 /// A recording that can't be used.
@@ -58,8 +69,10 @@ pub enum RecordingError {
 }
 
 impl Recording {
-    /// Where it belongs: `FOLDER/1.18.2/devices/node-ip-overlay.json`.
+    /// Where it belongs: `FOLDER/1.18.2/devices/node-ip-overlay.json`, and of another engine than `agent` in a folder of its
+    /// name.
     pub fn path(&self, folder: &Path) -> PathBuf {
+        let folder = if is_agent(&self.engine) { folder.to_owned() } else { folder.join(&self.engine) };
         folder.join(&self.version).join(format!("{}.json", self.scenario))
     }
 

@@ -212,6 +212,7 @@ impl OnKind {
     /// Takes note of the nodes, in the topology's order, once they are registered.
     async fn meet_nodes(&mut self, case: &Case, lab: &Lab) -> Result<(), EngineError> {
         let objects = self.kubernetes.nodes().await.map_err(failed("ask for the nodes"))?;
+        objects.iter().take(1).for_each(|object| self.setup.met(&object.version));
         let nodes = self.site.nodes.iter().map(|(name, node)| (node.name.clone(), name.clone()));
         let nodes: BTreeMap<_, _> = nodes.collect();
         for config in case.network.cluster_nodes() {

@@ -51,8 +51,7 @@ impl Engine for KindEngine {
     }
 
     fn component(&self, version: &cilium::Version) -> Option<String> {
-        let chart = &self.setup.release(version).ok()?.chart;
-        Some(format!("Cilium {} by its chart on {}", chart.version, self.setup.programs().ok()?))
+        self.setup.component(version)
     }
 
     fn refuses(&self, action: &Action) -> Option<String> {

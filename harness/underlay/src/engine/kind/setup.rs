@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use cilium::Version;
 use kind::chart::{Chart, Source, Told};
@@ -56,6 +56,8 @@ struct Inner {
     programs: Result<String, String>,
     /// Of all cases, so that one cluster's certificate serves as many as can be.
     api_addresses: Vec<Ipv4Addr>,
+    /// What kubelets call themselves, once there was one.
+    kubernetes: OnceLock<String>,
     pool: Arc<Mutex<Pool>>,
 }
 
@@ -92,7 +94,7 @@ impl Setup {
         let api_addresses =
             cases.iter().flat_map(|case| pool::api_addresses(case.as_ref()).collect::<Vec<_>>()).collect();
         let pool = Arc::new(Mutex::new(Pool::default()));
-        Self(Arc::new(Inner { tools, options, releases, programs, api_addresses, pool }))
+        Self(Arc::new(Inner { tools, options, releases, programs, api_addresses, kubernetes: OnceLock::new(), pool }))
     }
 
     /// Who runs programs.
@@ -121,6 +123,19 @@ impl Setup {
     /// One is missing.
     pub fn programs(&self) -> Result<&str, EngineError> {
         self.0.programs.as_deref().map_err(|missing| unsupported(format!("run anything: {missing}")))
+    }
+
+    /// Takes note of what kubelets call themselves.
+    pub fn met(&self, kubelet: &str) {
+        // All of a run's are of the same node image.
+        let _ = self.0.kubernetes.set(kubelet.to_owned());
+    }
+
+    /// What runs, of that version of Cilium: its chart, Kubernetes once there was one, the programs.
+    pub fn component(&self, version: &Version) -> Option<String> {
+        let chart = &self.release(version).ok()?.chart.version;
+        let kubernetes = self.0.kubernetes.get().map(|kubelet| format!(", Kubernetes {kubelet}")).unwrap_or_default();
+        Some(format!("Cilium {chart} by its chart{kubernetes}, {}", self.programs().ok()?))
     }
 
     /// The release of that version.
