@@ -155,6 +155,16 @@ pub enum EngineError {
         /// What went wrong, causes included.
         reason: String,
     },
+    /// A real component said something that can't be understood; the case is inconclusive.
+    #[error("{step}: {reason}; it said: {said}")]
+    Unread {
+        /// What was being asked.
+        step: String,
+        /// What is missing or strange.
+        reason: String,
+        /// The answer, cut short where it is long.
+        said: String,
+    },
     /// The case asks for something this engine cannot do; skipped, with the reason.
     #[error("the {engine} engine can't: {what}")]
     Unsupported {

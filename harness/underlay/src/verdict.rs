@@ -200,6 +200,9 @@ pub fn judge(
             return not_run(case, Verdict::Skip, missing.to_string(), Some(missing));
         }
         Err(error @ EngineError::Unsupported { .. }) => return not_run(case, Verdict::Skip, error.to_string(), None),
+        Err(error @ EngineError::Unread { .. }) => {
+            return not_run(case, Verdict::Inconclusive, error.to_string(), None);
+        }
         Err(error @ EngineError::Failed { .. }) => return not_run(case, Verdict::Error, error.to_string(), None),
     };
     let checks = check(&case, &observed, &case.expectations, provenance);

@@ -1,10 +1,12 @@
 //! What a real agent says, read: recorded answers in, decisions out.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
 use cilium::decisions::{HostRouting, Masquerade, Routing};
 use serde_json::Value;
+use underlay::engine::real::Names;
 use underlay::engine::real::readback::{Answers, drops, nat};
 
 fn recorded(name: &str) -> String {
@@ -46,6 +48,24 @@ fn a_recorded_agents_decisions() {
     assert_eq!(made.host_addresses, [nic, Ipv4Addr::new(10, 244, 0, 86), overlay]);
     let tunnels: Vec<_> = made.tunnels.iter().map(|tunnel| (tunnel.peer.as_str(), tunnel.endpoint)).collect();
     assert_eq!(tunnels, [("worker", Some(Ipv4Addr::new(100, 64, 0, 2)))]);
+}
+
+#[test]
+fn a_clusters_names_are_told_as_the_topologys() {
+    let nodes = [("worker".to_owned(), "site-b".to_owned())].into();
+    let beside = |interface: &str, address| {
+        let names = Names { management: Some((interface.to_owned(), address)), nodes: BTreeMap::clone(&nodes) };
+        Answers { names, ..answers() }.decisions().expect("all is there")
+    };
+    let made = beside("lo", Ipv4Addr::LOCALHOST);
+    let tunnels: Vec<_> = made.tunnels.iter().map(|tunnel| tunnel.peer.as_str()).collect();
+    assert_eq!(tunnels, ["site-b"]);
+    assert!(made.not_selected.iter().all(|device| device.name != "lo"), "it is beside the lab");
+    let (nic, overlay) = (Ipv4Addr::new(10, 0, 0, 239), Ipv4Addr::new(100, 64, 0, 1));
+    let made = beside("enp0s6", nic);
+    let devices: Vec<_> = made.devices.iter().map(|device| device.name.as_str()).collect();
+    assert_eq!(devices, ["enp0s6", "tailscale0"], "one that is selected is told: that would be the fault to be found");
+    assert_eq!(made.host_addresses, [Ipv4Addr::new(10, 244, 0, 86), overlay]);
 }
 
 #[test]

@@ -119,6 +119,7 @@ fn a_recording_is_read_as_it_was_written() {
     let recording = Recording {
         schema: recording::SCHEMA.to_owned(),
         scenario: "guide/table".to_owned(),
+        engine: "agent".to_owned(),
         file: "scenarios/guide/table.yaml".to_owned(),
         component: "cilium-agent 1.18.2 5bd307a8".to_owned(),
         version: "1.18.2".to_owned(),

@@ -231,6 +231,17 @@ fn what_kept_a_case_from_being_observed() {
 
     let failed = EngineError::Failed { step: "build".to_owned(), reason: "no memory".to_owned() };
     assert_eq!(judged(case("enp0s6"), Err(failed)).verdict, Verdict::Error);
+    let unread = EngineError::Unread {
+        step: "read back what the agent on master decided".to_owned(),
+        reason: "the table of devices: expected a number".to_owned(),
+        said: "{\"Index\": \"x\"}".to_owned(),
+    };
+    let result = judged(case("enp0s6"), Err(unread));
+    assert_eq!(result.verdict, Verdict::Inconclusive);
+    assert!(
+        result.reason.is_some_and(|reason| reason.ends_with("it said: {\"Index\": \"x\"}")),
+        "the raw text is kept"
+    );
 }
 
 #[test]

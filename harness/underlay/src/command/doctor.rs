@@ -93,8 +93,11 @@ pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
 /// What the programs are for.
 const FOR_KIND: &str = "the engine `kind`";
 
+/// What a program calls itself; or why it can't be run.
+type Version = Result<String, String>;
+
 /// What the engine `kind` runs, each with what it calls itself.
-fn programs() -> Result<Vec<(Tool, Result<String, String>)>, Stop> {
+fn programs() -> Result<Vec<(Tool, Version)>, Stop> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| Stop::Harness { step: "start the runtime", source })?;
     let tools = Tools::of_host();
@@ -103,7 +106,7 @@ fn programs() -> Result<Vec<(Tool, Result<String, String>)>, Stop> {
     Ok(tried.into())
 }
 
-fn program(tool: Tool, found: &Result<String, String>) -> serde_json::Value {
+fn program(tool: Tool, found: &Version) -> serde_json::Value {
     json!({
         "name": tool.program(),
         "works": found.is_ok(),

@@ -15,7 +15,7 @@ use crate::component;
 use crate::engine::agent::AgentEngine;
 use crate::engine::agent::source::{self, Cilium, Sources};
 use crate::engine::kind::KindEngine;
-use crate::engine::kind::setup::{Options, Setup};
+use crate::engine::kind::setup::{Options, Say, Setup};
 use crate::engine::netns::Netns;
 use crate::observed::Engine;
 
@@ -190,11 +190,11 @@ impl Kind {
             let help = "--image-archive takes a file, as `docker save` writes it";
             return Err(Stop::usage(format!("{} is no file", archive.display()), help));
         }
-        let say = |line: &str| eprintln!("{line}");
+        let say: Say = |line| eprintln!("{line}");
         // No other thread: the process is about to enter a namespace.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|source| Stop::Harness { step: "start the runtime", source })?;
-        Ok(runtime.block_on(Setup::prepare(Tools::of_host(), options, cases, &say)))
+        Ok(runtime.block_on(Setup::prepare(Tools::of_host(), options, cases, say)))
     }
 }
 

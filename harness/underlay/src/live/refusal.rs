@@ -63,7 +63,7 @@ impl From<EngineError> for Refusal {
     fn from(error: EngineError) -> Self {
         let fault = match &error {
             EngineError::Missing(_) | EngineError::Unsupported { .. } => Fault::Host,
-            EngineError::Failed { .. } => Fault::Harness,
+            EngineError::Failed { .. } | EngineError::Unread { .. } => Fault::Harness,
         };
         Self { fault, message: error.to_string(), help: None }
     }

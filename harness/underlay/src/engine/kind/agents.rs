@@ -12,6 +12,9 @@ use crate::observed::EngineError;
 
 /// Agents' pods, by their label.
 pub const LABELS: &str = "k8s-app=cilium";
+/// The operator's pods, by their label (chart 1.18, templates/cilium-operator/deployment.yaml): without it agents wait for
+/// their resources' definitions.
+pub const OPERATOR: &str = "io.cilium/app=operator";
 /// How long agents may take, images on the nodes: they compile.
 const START: Duration = Duration::from_secs(240);
 const PAUSE: Duration = Duration::from_millis(250);
@@ -45,7 +48,10 @@ pub async fn started(kubernetes: &Kubernetes, nodes: &[KindNode]) -> Result<Vec<
             return Ok(found.into_iter().flatten().collect());
         }
         if began.elapsed() > START {
-            return Err(failed(format!("after {} s {waiting}", START.as_secs())));
+            let operator = kubernetes.pods(chart::NAMESPACE, OPERATOR).await.unwrap_or_default();
+            let operator = operator.iter().find(|pod| !pod.ready).map(|pod| format!("; {}: {}", pod.name, pod.reason));
+            let operator = operator.unwrap_or_default();
+            return Err(failed(format!("after {} s {waiting}{operator}", START.as_secs())));
         }
         tokio::time::sleep(PAUSE).await;
     }

@@ -19,9 +19,6 @@ use crate::observed::EngineError;
 /// How long its pods and namespaces may take to end.
 const END: Duration = Duration::from_secs(90);
 
-/// The operator's pods, by their label (chart 1.18, templates/cilium-operator/deployment.yaml).
-const OPERATOR: &str = "io.cilium/app=operator";
-
 /// Where it keeps what outlives its pods, and what its programs are attached by: the pins of their links.
 const FOLDERS: [&str; 3] = ["/run/cilium/state", "/sys/fs/bpf/cilium", "/sys/fs/bpf/tc"];
 /// Where it puts its configuration for the container runtime.
@@ -54,7 +51,7 @@ pub async fn clean(cluster: &Cluster) -> Result<(), EngineError> {
 
 /// Something that is still on its way out.
 async fn left(kubernetes: &Kubernetes) -> kind::Result<Option<String>> {
-    for labels in [agents::LABELS, OPERATOR] {
+    for labels in [agents::LABELS, agents::OPERATOR] {
         if let Some(pod) = kubernetes.pods(chart::NAMESPACE, labels).await?.first() {
             return Ok(Some(pod.name.clone()));
         }

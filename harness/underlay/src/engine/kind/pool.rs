@@ -18,6 +18,7 @@ use topology::network::Role;
 
 use super::clean;
 use super::setup::{Setup, unsupported};
+use super::values;
 use crate::case::Case;
 use crate::engine::fleet;
 use crate::live::folder::{Claim, Folder};
@@ -150,6 +151,10 @@ impl Pool {
             let wanted = Wanted { name: &name, spec, keep: setup.options().keep, kubeconfig };
             Cluster::create(setup.tools(), wanted).await.map_err(failed("create the cluster"))?
         };
+        setup.say(&format!("cluster {name}; Cilium is told, where a scenario says nothing else:"));
+        for (value, given, why) in values::needed(cluster.control_plane()) {
+            setup.say(&format!("  {value}={given}  {why}"));
+        }
         held.cluster = Some(cluster);
         Ok(())
     }

@@ -46,8 +46,12 @@ pub struct Options {
 #[derive(Debug, Clone)]
 pub struct Setup(Arc<Inner>);
 
+/// Tells the user what is about to happen.
+pub type Say = fn(&str);
+
 #[derive(Debug)]
 struct Inner {
+    say: Say,
     tools: Tools,
     options: Options,
     /// By the version asked for; or why there is none.
@@ -74,7 +78,7 @@ impl Setup {
     /// Looks for the programs, fetches charts of these cases' versions and the images they run, and says so before it does.
     ///
     /// What is missing is no error: it skips what needs it.
-    pub async fn prepare(tools: Tools, options: Options, cases: &[impl AsRef<Case>], say: &dyn Fn(&str)) -> Self {
+    pub async fn prepare(tools: Tools, options: Options, cases: &[impl AsRef<Case>], say: Say) -> Self {
         let programs = programs(&tools).await;
         let mut releases = BTreeMap::new();
         if programs.is_ok() {
@@ -83,6 +87,17 @@ impl Setup {
                 if let Err(error) = images::unpack(&tools, archive).await {
                     say(&format!("warning: {error}"));
                 }
+            }
+            match &options.node_image {
+                None => say("kind takes its own node image, and pulls it if docker hasn't it"),
+                Some(image) if !images::is_there(&tools, image).await.unwrap_or(true) => {
+                    say(&format!("docker pulls {image}"));
+                    if let Err(error) = images::pull(&tools, image).await {
+                        // kind will try too, and says what it needs.
+                        say(&format!("warning: {error}"));
+                    }
+                }
+                Some(_) => {}
             }
             for version in cases.iter().flat_map(|case| case.as_ref().versions()) {
                 if !releases.contains_key(version.as_str()) {
@@ -94,7 +109,21 @@ impl Setup {
         let api_addresses =
             cases.iter().flat_map(|case| pool::api_addresses(case.as_ref()).collect::<Vec<_>>()).collect();
         let pool = Arc::new(Mutex::new(Pool::default()));
-        Self(Arc::new(Inner { tools, options, releases, programs, api_addresses, kubernetes: OnceLock::new(), pool }))
+        Self(Arc::new(Inner {
+            say,
+            tools,
+            options,
+            releases,
+            programs,
+            api_addresses,
+            kubernetes: OnceLock::new(),
+            pool,
+        }))
+    }
+
+    /// Tells the user something.
+    pub fn say(&self, line: &str) {
+        (self.0.say)(line);
     }
 
     /// Who runs programs.
@@ -190,13 +219,13 @@ pub fn remedy(tool: Tool) -> &'static str {
     }
 }
 
-async fn release(tools: &Tools, options: &Options, version: &Version, say: &dyn Fn(&str)) -> Result<Release, String> {
+async fn release(tools: &Tools, options: &Options, version: &Version, say: Say) -> Result<Release, String> {
     let text = |error: Error| error.to_string();
     let source = &options.chart;
     if version.patch().is_none() && !matches!(source, Source::Local(_)) {
         return Err(format!("no release is of that name; name one, such as {version}.0"));
     }
-    let chart = Chart::fetch(tools, source, CILIUM, version.as_str(), &options.charts, say).await;
+    let chart = Chart::fetch(tools, source, CILIUM, version.as_str(), &options.charts, &say).await;
     let remedy = "name where it is with --chart: a packed chart, a folder, or a registry's oci://… reference";
     let chart = chart.map_err(|error| format!("{error}; remedy: {remedy}"))?;
     let is_it = chart.version == version.as_str() || chart.version.starts_with(&format!("{version}."));

@@ -101,7 +101,11 @@ pub async fn decisions(node: &impl AgentNode) -> Result<Decisions, EngineError> 
     let names = node.names();
     let answers =
         Answers { status, config, nodes, devices, addresses, mtu, ipcache, endpoints, compiled, routes, names };
-    answers.decisions().map_err(|error| failed(&error))
+    answers.decisions().map_err(|unread| EngineError::Unread {
+        step: format!("read back what the agent on {} decided", node.name()),
+        said: answers.about(unread.what),
+        reason: unread.to_string(),
+    })
 }
 
 /// What was compiled for a pod; none where there is no pod yet.
@@ -221,6 +225,24 @@ impl Answers {
             because: Vec::new(),
             unread: self.unread(),
         })
+    }
+
+    /// What the agent said to a question, as it said it, cut short where it is long.
+    fn about(&self, what: &str) -> String {
+        const MOST: usize = 2000;
+        let text = match what {
+            what if what.contains("node addresses") => self.addresses.clone(),
+            what if what.contains("device") => self.devices.clone(),
+            what if what.contains("MTU") => self.mtu.clone(),
+            what if what.contains("nodes") => self.nodes.to_string(),
+            what if what.contains("ipcache") => self.ipcache.clone(),
+            what if what.contains("endpoints") => self.endpoints.clone(),
+            _ => self.status.to_string(),
+        };
+        match text.char_indices().nth(MOST) {
+            Some((end, _)) => format!("{} …", &text[..end]),
+            None => text,
+        }
     }
 
     /// What there is no way to know.
