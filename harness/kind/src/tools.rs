@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
@@ -209,6 +211,7 @@ impl Run for Host {
     fn run<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Result<Said>> {
         Box::pin(async move {
             let child = self.start(call)?;
+            let _group = Group(child.id());
             let late = |_| Error::Late { call: call.to_string(), patience: call.patience };
             let output = timeout(call.patience, ended(child, call.input.as_deref())).await.map_err(late)?;
             let output = output.map_err(|error| Error::Failed { call: call.to_string(), said: error.to_string() })?;
@@ -226,7 +229,20 @@ impl Run for Host {
     }
 }
 
-/// Starts it. It ends with whoever waits for it.
+/// A program and those it started, kind's dockers for one: all of them end when nobody waits any more, or one of them would
+/// go on making what is being taken away.
+struct Group(Option<u32>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(pid) = self.0.and_then(|pid| i32::try_from(pid).ok()) {
+            // Those that have ended are gone.
+            let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+    }
+}
+
+/// Starts it, in a process group of its own. It ends with whoever waits for it.
 fn spawn(call: &Call) -> std::io::Result<Child> {
     Command::new(call.tool.program())
         .args(&call.arguments)

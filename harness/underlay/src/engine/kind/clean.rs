@@ -30,8 +30,9 @@ const CNI: &str = "/etc/cni/net.d";
 /// Helm's, Kubernetes' or the kernel's answer; something of it is still there.
 pub async fn clean(cluster: &Cluster) -> Result<(), EngineError> {
     let kubernetes = Kubernetes::of(cluster);
-    chart::uninstall(cluster, CILIUM).await.map_err(failed("uninstall Cilium"))?;
+    // While there are agents that let go of their network.
     pods::delete(&kubernetes).await?;
+    chart::uninstall(cluster, CILIUM).await.map_err(failed("uninstall Cilium"))?;
     until("Cilium's objects are gone", END, || async {
         Ok(match left(&kubernetes).await {
             Ok(None) => Ok(()),

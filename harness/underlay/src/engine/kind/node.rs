@@ -111,7 +111,10 @@ impl KindNode {
         if let Some(known) = self.state().container.clone() {
             return Ok(known);
         }
-        let listed = self.node.run(&["crictl", "ps", "--quiet", "--state", "Running", "--name", CONTAINER]).await;
+        let listed = self
+            .node
+            .run(&["crictl", "ps", "--quiet", "--state", "Running", "--name", &format!("^{CONTAINER}$")])
+            .await;
         let listed = listed.map_err(failed("look for an agent's container"))?;
         let Some(found) = listed.lines().next().map(str::to_owned) else {
             let reason = format!("none runs; its log ends with: {}", self.last_words());

@@ -85,12 +85,12 @@ pub async fn start(
         with_addresses(NAMESPACE, labels(), made.len()),
         with_addresses(chart::NAMESPACE, DNS_LABELS.to_owned(), replicas)
     )?;
-    let mut named: Vec<Vec<(String, &'static str, PodObject)>> = vec![Vec::new(); nodes.len()];
+    let mut named: Vec<Vec<(String, PodObject)>> = vec![Vec::new(); nodes.len()];
     for (name, place, below) in made {
         let pod = test_pods.iter().find(|pod| pod.name == name).cloned();
         let missing =
             || EngineError::Failed { step: "find the test pods".to_owned(), reason: format!("{name} is gone") };
-        named[place].push((below, NAMESPACE, pod.ok_or_else(missing)?));
+        named[place].push((below, pod.ok_or_else(missing)?));
     }
     for pod in dns_pods {
         let place = nodes.iter().position(|node| Some(&node.node.name) == pod.node.as_ref());
@@ -98,12 +98,12 @@ pub async fn start(
         // Kubernetes may put both on one node.
         let before = on.iter().filter(|(name, ..)| name.starts_with(COREDNS)).count();
         let name = if before == 0 { COREDNS.to_owned() } else { format!("{COREDNS}-{}", before + 1) };
-        on.push((name, chart::NAMESPACE, pod));
+        on.push((name, pod));
     }
     let found = nodes.iter().zip(&named).map(|(node, pods)| async move {
         let endpoints = node.api().get("/v1/endpoint").await;
         let endpoints = endpoints.map_err(|error| EngineError::failed("ask an agent for its endpoints", &error))?;
-        let found = pods.iter().map(|(name, namespace, pod)| found(node, &endpoints, name, namespace, pod));
+        let found = pods.iter().map(|(name, pod)| found(node, &endpoints, name, pod));
         futures::future::try_join_all(found).await
     });
     futures::future::try_join_all(found).await
@@ -163,13 +163,7 @@ async fn pause_image(node: &KindNode) -> Result<String, EngineError> {
 }
 
 /// A pod as the agent has it.
-async fn found(
-    node: &KindNode,
-    endpoints: &Value,
-    name: &str,
-    namespace: &str,
-    pod: &PodObject,
-) -> Result<Pod, EngineError> {
+async fn found(node: &KindNode, endpoints: &Value, name: &str, pod: &PodObject) -> Result<Pod, EngineError> {
     let unknown =
         |what: &str| EngineError::Failed { step: format!("find the pod {}", pod.name), reason: what.to_owned() };
     let address = pod.address.ok_or_else(|| unknown("it has no address"))?;
@@ -185,7 +179,7 @@ async fn found(
         name: name.to_owned(),
         address,
         identity: identity.and_then(|identity| u32::try_from(identity).ok()).ok_or_else(|| unknown("no identity"))?,
-        namespace: sandbox(node, name, namespace, pod).await?,
+        namespace: sandbox(node, name, pod).await?,
         lxc: text("/status/networking/interface-name").ok_or_else(|| unknown("no interface"))?.to_owned(),
         mac: mac("/status/networking/mac").ok_or_else(|| unknown("no hardware address"))?,
         lxc_mac: mac("/status/networking/host-mac").ok_or_else(|| unknown("no hardware address of its node's end"))?,
@@ -193,9 +187,11 @@ async fn found(
 }
 
 /// The network namespace of a pod.
-async fn sandbox(node: &KindNode, name: &str, namespace: &str, pod: &PodObject) -> Result<Namespace, EngineError> {
+async fn sandbox(node: &KindNode, name: &str, pod: &PodObject) -> Result<Namespace, EngineError> {
     let step = failed("find a pod's namespace");
-    let list = ["crictl", "pods", "--quiet", "--state", "Ready", "--namespace", namespace, "--name", &pod.name];
+    // By its number: one of the same name that was deleted may still be on its way out.
+    let label = format!("io.kubernetes.pod.uid={}", pod.uid);
+    let list = ["crictl", "pods", "--quiet", "--state", "Ready", "--label", &label];
     let listed = node.node.run(&list).await.map_err(&step)?;
     let missing = |reason: String| EngineError::Failed { step: format!("find the namespace of {}", pod.name), reason };
     let id = listed.lines().next().ok_or_else(|| missing("it has no sandbox".to_owned()))?;
