@@ -211,9 +211,11 @@ impl Run for Host {
     fn run<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Result<Said>> {
         Box::pin(async move {
             let child = self.start(call)?;
-            let _group = Group(child.id());
+            let mut group = Group(child.id());
             let late = |_| Error::Late { call: call.to_string(), patience: call.patience };
             let output = timeout(call.patience, ended(child, call.input.as_deref())).await.map_err(late)?;
+            // Its number may be another's by now.
+            group.0 = None;
             let output = output.map_err(|error| Error::Failed { call: call.to_string(), said: error.to_string() })?;
             let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
             Ok(Said { code: output.status.code(), output: text(output.stdout), error: text(output.stderr) })
