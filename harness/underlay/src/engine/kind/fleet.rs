@@ -106,7 +106,15 @@ impl Fleet for OnKind {
     async fn agents(&self) -> Result<Vec<(String, Agent)>, EngineError> {
         let asked = self.nodes.iter().map(|(node, started)| async move {
             let agent = match started {
-                Started::Running => Agent::Running(Box::new(readback::decisions(node).await?)),
+                Started::Running => {
+                    let decisions = readback::decisions(node).await?;
+                    if decisions.devices.iter().any(|device| device.name == INTERFACE) {
+                        let what =
+                            format!("keep Cilium off docker's {INTERFACE}, which no lab has: these values select it");
+                        return Err(unsupported(what));
+                    }
+                    Agent::Running(Box::new(decisions))
+                }
                 Started::Fatal(words) => Agent::Fatal(words.clone()),
                 Started::Ended => Agent::Absent,
             };
