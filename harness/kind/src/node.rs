@@ -16,6 +16,10 @@ use crate::tools::{Call, Tool, Tools};
 /// How long a node may take to restart.
 const RESTART: Duration = Duration::from_secs(60);
 
+/// What a node's container runtime is asked by, as the beginning of a [`Node::call`]. By itself it waits 2 s for the
+/// runtime, which a busy machine can need.
+pub const CRICTL: [&str; 2] = ["crictl", "--timeout=30s"];
+
 /// The interface by which docker reaches a node.
 pub const INTERFACE: &str = "eth0";
 
@@ -108,6 +112,14 @@ impl Node {
     /// It isn't there, fails, or takes too long.
     pub async fn run(&self, arguments: &[&str]) -> Result<String> {
         self.tools.run(&self.call(arguments)).await
+    }
+
+    /// Asks the node's container runtime, and gives what crictl wrote to standard output.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub async fn crictl(&self, arguments: &[&str]) -> Result<String> {
+        self.run(&[&CRICTL[..], arguments].concat()).await
     }
 
     /// Starts a program in the node that goes on until it is dropped. What docker started for it may go on until it writes

@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 use ipnet::Ipv4Net;
 use kind::Node;
 use kind::kubernetes::PodObject;
+use kind::node::CRICTL;
 use lab::Namespace;
 use lab::drops::DropLog;
 
@@ -96,7 +97,7 @@ impl KindNode {
     /// Its agent doesn't run.
     pub async fn listen(&self, log: DropLog) -> Result<Listener, EngineError> {
         let container = self.container().await?;
-        let arguments = [&["crictl", "exec", &container, "cilium-dbg"], &drops::MONITOR[..]].concat();
+        let arguments = [&CRICTL[..], &["exec", &container, "cilium-dbg"], &drops::MONITOR[..]].concat();
         let monitor = self.node.start(&arguments).map_err(failed("listen to an agent's monitor"))?;
         let node = self.clone();
         let ask = move || -> BoxFuture<'static, Option<String>> {
@@ -111,10 +112,8 @@ impl KindNode {
         if let Some(known) = self.state().container.clone() {
             return Ok(known);
         }
-        let listed = self
-            .node
-            .run(&["crictl", "ps", "--quiet", "--state", "Running", "--name", &format!("^{CONTAINER}$")])
-            .await;
+        let listed =
+            self.node.crictl(&["ps", "--quiet", "--state", "Running", "--name", &format!("^{CONTAINER}$")]).await;
         let listed = listed.map_err(failed("look for an agent's container"))?;
         let Some(found) = listed.lines().next().map(str::to_owned) else {
             let reason = format!("none runs; its log ends with: {}", self.last_words());
@@ -156,8 +155,8 @@ impl AgentNode for KindNode {
 
     async fn ask(&self, arguments: &[&str]) -> Result<String, EngineError> {
         let container = self.container().await?;
-        let arguments = [&["crictl", "exec", &container, "cilium-dbg"], arguments].concat();
-        self.node.run(&arguments).await.map_err(failed(&format!("ask the agent on {}", self.name)))
+        let arguments = [&["exec", &container, "cilium-dbg"], arguments].concat();
+        self.node.crictl(&arguments).await.map_err(failed(&format!("ask the agent on {}", self.name)))
     }
 
     fn last_settled(&self) -> Option<Settled> {

@@ -150,8 +150,8 @@ pub fn echo(address: Ipv4Addr, port: u16, node_port: Option<u16>, target: u16) -
 
 /// The image of sandboxes, which is on every node.
 async fn pause_image(node: &KindNode) -> Result<String, EngineError> {
-    let images =
-        node.node.json(&["crictl", "images", "--output", "json"]).await.map_err(failed("list a node's images"))?;
+    let step = failed("list a node's images");
+    let images = read(&node.node.crictl(&["images", "--output", "json"]).await.map_err(&step)?).map_err(&step)?;
     let images = images.get("images").and_then(Value::as_array).into_iter().flatten();
     let mut tags = images.filter_map(|image| image.get("repoTags")?.as_array()).flatten().filter_map(Value::as_str);
     let pause = tags.find(|tag| tag.rsplit('/').next().is_some_and(|name| name.starts_with("pause:")));
@@ -191,14 +191,17 @@ async fn sandbox(node: &KindNode, name: &str, pod: &PodObject) -> Result<Namespa
     let step = failed("find a pod's namespace");
     // By its number: one of the same name that was deleted may still be on its way out.
     let label = format!("io.kubernetes.pod.uid={}", pod.uid);
-    let list = ["crictl", "pods", "--quiet", "--state", "Ready", "--label", &label];
-    let listed = node.node.run(&list).await.map_err(&step)?;
+    let listed = node.node.crictl(&["pods", "--quiet", "--state", "Ready", "--label", &label]).await.map_err(&step)?;
     let missing = |reason: String| EngineError::Failed { step: format!("find the namespace of {}", pod.name), reason };
     let id = listed.lines().next().ok_or_else(|| missing("it has no sandbox".to_owned()))?;
-    let about = node.node.json(&["crictl", "inspectp", "--output", "json", id]).await.map_err(&step)?;
+    let about = read(&node.node.crictl(&["inspectp", "--output", "json", id]).await.map_err(&step)?).map_err(&step)?;
     let pid = about.pointer("/info/pid").and_then(Value::as_u64).filter(|pid| *pid != 0);
     let pid = pid.ok_or_else(|| missing("its sandbox has no process".to_owned()))?;
     node.node.namespace_of(&format!("{}/{name}", node.name), pid).map_err(step)
+}
+
+fn read(text: &str) -> kind::Result<Value> {
+    serde_json::from_str(text).map_err(|error| kind::Error::unread("what crictl says", error))
 }
 
 fn mac(text: &str) -> Option<[u8; 6]> {
