@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Instant;
 
+use cilium::Model;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{Id, JoinSet};
 
@@ -242,6 +243,11 @@ pub async fn one(engine: &dyn Engine, case: Arc<Case>) -> CaseResult {
     let refused = step::flat(&case.steps).into_iter().find_map(|step| {
         let what = format!("take the step `{}`: {}", step.action, engine.refuses(&step.action)?);
         Some(EngineError::Unsupported { engine: engine.name(), what })
+    });
+    let refused = refused.or_else(|| {
+        let is_other = engine.provenance() == Provenance::Real && case.model == Model::Guide;
+        let what = "follow the guide's rules: what runs there is Cilium itself (--model cilium holds it against them)";
+        is_other.then(|| EngineError::Unsupported { engine: engine.name(), what: what.to_owned() })
     });
     let outcome = match refused {
         Some(refused) => Err(refused),

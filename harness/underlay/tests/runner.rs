@@ -7,12 +7,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use cilium::Model;
+use futures::future::BoxFuture;
 use support::{Fake, case, observed};
 use underlay::case::Case;
 use underlay::exit;
-use underlay::observed::Engine;
-use underlay::runner::{Event, Interrupt, Reporter, RunFinished, run};
-use underlay::verdict::Verdict;
+use underlay::observed::{Engine, EngineError, Observed};
+use underlay::runner::{self, Event, Interrupt, Reporter, RunFinished, run};
+use underlay::verdict::{Provenance, Verdict};
 
 /// Notes what it is told.
 #[derive(Default, Clone)]
@@ -82,6 +84,33 @@ fn a_panic_is_one_cases_error() {
     let (end, _) = all(engine, 3, 2);
     assert_eq!((end.summary.pass, end.summary.error), (2, 1));
     assert_eq!(end.exit_code(), exit::HARNESS);
+}
+
+/// Runs Cilium itself.
+struct Itself;
+
+impl Engine for Itself {
+    fn name(&self) -> &'static str {
+        "itself"
+    }
+
+    fn provenance(&self) -> Provenance {
+        Provenance::Real
+    }
+
+    fn run<'a>(&'a self, case: &'a Case) -> BoxFuture<'a, Result<Observed, EngineError>> {
+        Box::pin(std::future::ready(Ok(observed(case, &[]))))
+    }
+}
+
+#[test]
+fn the_guides_rules_are_nobodys_where_cilium_itself_runs() {
+    let verdict = |model| {
+        let case = Case { model, ..case("0") };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(runner::one(&Itself, Arc::new(case))).verdict
+    };
+    assert_eq!((verdict(Model::Guide), verdict(Model::Cilium)), (Verdict::Skip, Verdict::Pass));
 }
 
 #[test]
