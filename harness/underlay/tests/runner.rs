@@ -106,7 +106,7 @@ impl Engine for Itself {
 #[test]
 fn the_guides_rules_are_nobodys_where_cilium_itself_runs() {
     let verdict = |model| {
-        let case = Case { model, ..case("0") };
+        let case = Case { model, ..case("enp0s6") };
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         runtime.block_on(runner::one(&Itself, Arc::new(case))).verdict
     };
