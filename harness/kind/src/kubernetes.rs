@@ -16,6 +16,9 @@ const KUBECONFIG: &str = "--kubeconfig=/etc/kubernetes/admin.conf";
 /// The API server may be between two lives.
 const TIMEOUT: &str = "--request-timeout=20s";
 
+/// For all that is deleted.
+const DELETE: [&str; 2] = ["--ignore-not-found", "--timeout=50s"];
+
 /// A Node object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeObject {
@@ -88,13 +91,22 @@ impl Kubernetes {
         self.node.run_with(&list.to_string(), &arguments).await.map(drop)
     }
 
-    /// Deletes objects at once and waits until they are gone: `delete(&["pods", "--selector=app=x"])`.
+    /// Deletes objects and waits until they have ended: `delete(&["pods", "--selector=app=x"])`.
     ///
     /// # Errors
     /// kubectl's answer.
     pub async fn delete(&self, arguments: &[&str]) -> Result<()> {
-        const AT_ONCE: [&str; 4] = ["--grace-period=0", "--force", "--ignore-not-found", "--timeout=50s"];
-        let arguments = [&["kubectl", KUBECONFIG, "delete"], &AT_ONCE[..], arguments].concat();
+        let arguments = [&["kubectl", KUBECONFIG, "delete"], &DELETE[..], arguments].concat();
+        self.node.run(&arguments).await.map(drop)
+    }
+
+    /// The same, of pods that nobody waits for: their containers may go on for a while.
+    ///
+    /// # Errors
+    /// kubectl's answer.
+    pub async fn forget(&self, arguments: &[&str]) -> Result<()> {
+        const AT_ONCE: [&str; 2] = ["--grace-period=0", "--force"];
+        let arguments = [&["kubectl", KUBECONFIG, "delete"], &DELETE[..], &AT_ONCE[..], arguments].concat();
         self.node.run(&arguments).await.map(drop)
     }
 

@@ -13,6 +13,7 @@ use super::services::Service;
 use crate::case::Case;
 use crate::nat::NatEntry;
 use crate::observed::{Agent, DnsState, EngineError};
+use crate::step::Action;
 
 /// A pod to be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,6 +156,20 @@ pub trait Fleet: Send + Sync + Sized {
     fn notice(&mut self, running: &Case) -> impl Future<Output = Result<bool, EngineError>> + Send {
         let _ = running;
         std::future::ready(Ok(false))
+    }
+
+    /// Helm's release or a kubelet's address is another: `current` is what the API server says by now. Agents go on with what
+    /// they read at their start. Nothing to be done where there is no API server.
+    ///
+    /// # Errors
+    /// Helm's or Kubernetes' answer.
+    fn reconfigured(
+        &mut self,
+        action: &Action,
+        current: &Case,
+    ) -> impl Future<Output = Result<(), EngineError>> + Send {
+        let _ = (action, current);
+        std::future::ready(Ok(()))
     }
 
     /// Every agent starts anew, with what the ConfigMap and the Node objects say by now.

@@ -19,7 +19,11 @@ impl<F: Fleet> Stage for Up<F> {
                 match self.story.take(action) {
                     Taken::Refused(refusal) => return Ok(Some(refusal)),
                     Taken::Starts => self.start_agents().await?,
-                    Taken::Nothing => {}
+                    Taken::Nothing => {
+                        if let Some(cluster) = &mut self.cluster {
+                            cluster.fleet.reconfigured(action, self.story.current()).await?;
+                        }
+                    }
                 }
             }
             Action::Uninstall => {

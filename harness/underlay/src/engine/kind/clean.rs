@@ -45,7 +45,7 @@ pub async fn clean(cluster: &Cluster) -> Result<(), EngineError> {
     cluster.nodes.iter().try_for_each(sweep)?;
     // They get their network and resolv.conf anew with the next agents.
     kubernetes
-        .delete(&["pods", "--namespace", chart::NAMESPACE, "--selector=k8s-app=kube-dns"])
+        .forget(&["pods", "--namespace", chart::NAMESPACE, "--selector=k8s-app=kube-dns"])
         .await
         .map_err(failed("delete CoreDNS' pods"))
 }

@@ -28,6 +28,7 @@ use crate::engine::renumber::Renumbered;
 use crate::engine::services::Service;
 use crate::nat::NatEntry;
 use crate::observed::{Agent, DnsState, EngineError};
+use crate::step::Action;
 
 /// Cilium's agents on kind's nodes.
 pub struct OnKind {
@@ -166,19 +167,28 @@ impl Fleet for OnKind {
         futures::future::try_join_all(waiting).await.map(drop)
     }
 
+    async fn reconfigured(&mut self, action: &Action, current: &Case) -> Result<(), EngineError> {
+        match action {
+            Action::NodeIp { .. } => stages::node_ips(&self.site, current).await,
+            Action::Upgrade { .. } => {
+                let before = self.generation().await?;
+                self.helm(current).await?;
+                if self.generation().await? == before {
+                    return Ok(());
+                }
+                // What changed is in the agents' pods too: Kubernetes starts them anew.
+                let since = SystemTime::now();
+                self.replaced(since).await
+            }
+            _ => Ok(()),
+        }
+    }
+
     async fn restart(&mut self, running: &Case, _: &Installed) -> Result<(), EngineError> {
         let since = SystemTime::now();
         stages::node_ips(&self.site, running).await?;
         self.helm(running).await?;
-        let selector = format!("--selector={}", agents::LABELS);
-        let deleted = self.kubernetes.delete(&["pods", "--namespace", chart::NAMESPACE, &selector]).await;
-        deleted.map_err(failed("restart the agents"))?;
-        self.await_agents().await?;
-        let waiting = self.running().map(|(node, pods)| async move {
-            settle::in_place(node, pods, Some(since)).await?;
-            settle::note(node).await
-        });
-        futures::future::try_join_all(waiting).await.map(drop)
+        self.replaced(since).await
     }
 
     async fn end(&mut self) -> Result<(), EngineError> {
@@ -248,6 +258,26 @@ impl OnKind {
         let told = Told { defaults: &defaults, values: &given, set: &case.set };
         let installed = chart.install(cluster, CILIUM, told).await.map_err(failed("ask Helm"))?;
         installed.map_err(|reason| EngineError::Failed { step: "install Cilium by Helm".to_owned(), reason })
+    }
+
+    /// The generation of the agents' DaemonSet: another where something in their pods is another.
+    async fn generation(&self) -> Result<u64, EngineError> {
+        let set = self.kubernetes.get(&["daemonset", "--namespace", chart::NAMESPACE, CILIUM]).await;
+        let set = set.map_err(failed("look at the agents' DaemonSet"))?;
+        Ok(set.pointer("/metadata/generation").and_then(Value::as_u64).unwrap_or_default())
+    }
+
+    /// Has all agents take new pods at once, and waits until they are in place with what is compiled `since`.
+    async fn replaced(&mut self, since: SystemTime) -> Result<(), EngineError> {
+        let selector = format!("--selector={}", agents::LABELS);
+        let deleted = self.kubernetes.delete(&["pods", "--namespace", chart::NAMESPACE, &selector]).await;
+        deleted.map_err(failed("restart the agents"))?;
+        self.await_agents().await?;
+        let waiting = self.running().map(|(node, pods)| async move {
+            settle::in_place(node, pods, Some(since)).await?;
+            settle::note(node).await
+        });
+        futures::future::try_join_all(waiting).await.map(drop)
     }
 
     async fn await_agents(&mut self) -> Result<(), EngineError> {

@@ -40,7 +40,7 @@ fn labels() -> String {
 /// Kubernetes' answer.
 pub async fn delete(kubernetes: &Kubernetes) -> Result<(), EngineError> {
     let selector = format!("--selector={}", labels());
-    let gone = kubernetes.delete(&["pods,services", "--namespace", NAMESPACE, &selector]).await;
+    let gone = kubernetes.forget(&["pods,services", "--namespace", NAMESPACE, &selector]).await;
     gone.map_err(failed("delete the test pods"))
 }
 

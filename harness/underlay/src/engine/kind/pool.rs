@@ -89,10 +89,13 @@ impl Site {
         if std::mem::replace(&mut held.used, true) {
             clean::clean(cluster).await?;
         }
-        for image in &setup.release(&case.version)?.images {
-            if !held.loaded.contains(image) {
-                kind::images::load(cluster, image).await.map_err(failed("bring images to the nodes"))?;
-                held.loaded.insert(image.clone());
+        // Those of versions that steps bring, too.
+        for version in case.versions() {
+            for image in &setup.release(version)?.images {
+                if !held.loaded.contains(image) {
+                    kind::images::load(cluster, image).await.map_err(failed("bring images to the nodes"))?;
+                    held.loaded.insert(image.clone());
+                }
             }
         }
         let nodes = ordered(case).into_iter().map(|(name, _)| name).zip(cluster.nodes.iter().cloned()).collect();
