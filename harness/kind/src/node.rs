@@ -1,11 +1,12 @@
 //! A node: a container, reached by its first process.
 
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lab::Namespace;
+use lab::netlink::{LinkInfo, Route, table};
 use serde_json::Value;
 use tokio::process::Child;
 
@@ -20,8 +21,11 @@ const RESTART: Duration = Duration::from_secs(60);
 /// runtime, which a busy machine can need.
 pub const CRICTL: [&str; 2] = ["crictl", "--timeout=30s"];
 
-/// The interface by which docker reaches a node.
-pub const INTERFACE: &str = "eth0";
+/// What docker calls the interface by which it reaches a node. Topologies have an `eth0` of their own.
+const DOCKERS: &str = "eth0";
+/// What it is called once the node is set apart: a name that Cilium's detection of devices never takes (1.14 to 1.20,
+/// pkg/defaults, `ExcludedDevicePrefixes`).
+pub const INTERFACE: &str = "docker-eth0";
 
 /// A node.
 #[derive(Debug, Clone)]
@@ -99,6 +103,35 @@ impl Node {
 
     fn process(&self, pid: u32) -> PathBuf {
         Path::new("/proc").join(pid.to_string())
+    }
+
+    /// Gives docker's interface another name, if it still has its first: a lab may have one of that name. What goes over it
+    /// goes on; a restart of the node undoes it.
+    ///
+    /// # Errors
+    /// The kernel's answer, or the node has ended.
+    pub fn set_apart(&self) -> Result<()> {
+        let namespace = self.namespace(&self.name)?;
+        let mut netlink = namespace.netlink()?;
+        let own = IpAddr::V4(self.address);
+        let is_dockers =
+            |link: &&LinkInfo| link.name == DOCKERS && link.addresses.iter().any(|address| address.net.addr() == own);
+        let Some(link) = netlink.links()?.iter().find(is_dockers).map(|link| link.index) else { return Ok(()) };
+        match netlink.rename_link(DOCKERS, INTERFACE) {
+            Err(error) if error.raw_os_error() == Some(nix::libc::EBUSY) => {}
+            done => return Ok(done?),
+        }
+        let gateways: Vec<_> = netlink.routes()?.into_iter().filter(|route| route.link == link).collect();
+        netlink.link_down(DOCKERS)?;
+        netlink.rename_link(DOCKERS, INTERFACE)?;
+        netlink.link_up(INTERFACE)?;
+        // Addresses stay, and their own routes come back with the link; others don't.
+        for route in gateways {
+            if let (table::MAIN, Some(IpAddr::V4(gateway))) = (route.table, route.gateway) {
+                netlink.replace_route(&Route::default_via(gateway, INTERFACE))?;
+            }
+        }
+        Ok(())
     }
 
     /// A program in the node.

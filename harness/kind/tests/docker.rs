@@ -138,6 +138,7 @@ fn pids(cluster: &Cluster) -> Vec<u32> {
 async fn in_a_lab(network: &Arc<Network>, cluster: &Cluster) -> Outcome {
     let mut machines = BTreeMap::new();
     for (config, node) in network.cluster_nodes().zip(&cluster.nodes) {
+        node.set_apart()?;
         let ports = [Statement::DestinationPort, Statement::SourcePort];
         let allowed = ports.map(|port| vec![Statement::Protocol(6), port(api_server::PORT)]).to_vec();
         let management = Management { interface: INTERFACE.to_owned(), allowed };

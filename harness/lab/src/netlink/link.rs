@@ -136,6 +136,17 @@ impl Netlink<'_> {
         self.set_link(&format!("set {name} mtu {mtu}"), message)
     }
 
+    /// Gives a link another name. Kernels before 6.2 do so only to one that is down, and say `EBUSY` else (Linux,
+    /// net/core/dev.c, `dev_change_name`).
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub fn rename_link(&mut self, name: &str, new: &str) -> Result<()> {
+        let index = self.index(name)?;
+        let message = LinkMessageBuilder::<LinkUnspec>::new().index(index).name(new.to_owned()).build();
+        self.set_link(&format!("rename {name} to {new}"), message)
+    }
+
     /// Makes a link a port of a bridge or a member of a bond.
     ///
     /// # Errors

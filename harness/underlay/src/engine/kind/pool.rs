@@ -112,6 +112,7 @@ impl Site {
 impl fleet::Site for Site {
     fn machines(&self) -> Result<BTreeMap<String, Machine>, EngineError> {
         let machine = |(name, node): &(String, Node)| {
+            node.set_apart().map_err(failed("set docker's interface apart"))?;
             let namespace = node.namespace(name).map_err(failed("enter a node"))?;
             let ports = [Statement::DestinationPort, Statement::SourcePort];
             // Nodes, and the host by the published port, talk to the API server: nothing else has business there.
