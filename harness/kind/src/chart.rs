@@ -117,7 +117,8 @@ impl Chart {
         release: &str,
         told: Told<'_>,
     ) -> Result<std::result::Result<String, String>> {
-        let files = Files::write(told)?;
+        let folder = tempfile::tempdir().map_err(unwritten)?;
+        let files = Files::write(told, folder.path())?;
         // Of a cluster it knows nothing here: the newest Kubernetes there is, for the chart's own check.
         let call = Call::new(Tool::Helm, ["template", release]).with([self.path.display().to_string()]);
         let call = call.with(["--namespace", NAMESPACE, "--kube-version", "1.34.0"]).with(files.arguments());
@@ -134,7 +135,9 @@ impl Chart {
         release: &str,
         told: Told<'_>,
     ) -> Result<std::result::Result<(), String>> {
-        let files = Files::write(told)?;
+        // Where nobody else looks.
+        let folder = cluster.kubeconfig().parent().unwrap_or(Path::new("."));
+        let files = Files::write(told, folder)?;
         let call = Call::new(Tool::Helm, ["upgrade", "--install", release])
             .with([self.path.display().to_string()])
             .with(["--namespace", NAMESPACE, "--reset-values"])
@@ -166,26 +169,31 @@ fn taken(said: Said) -> std::result::Result<String, String> {
     }
 }
 
-/// Values on their way to Helm, gone afterwards. They never are arguments, but `--set`, each of which is one.
-struct Files {
-    folder: tempfile::TempDir,
-    set: Vec<String>,
+/// Values on their way to Helm. They never are arguments, but `--set`, each of which is one.
+struct Files<'a> {
+    folder: &'a Path,
+    set: &'a [String],
 }
 
-impl Files {
-    fn write(told: Told<'_>) -> Result<Self> {
-        let failed = |source| Error::File { path: "the values for Helm".to_owned(), source };
-        let folder = tempfile::tempdir().map_err(failed)?;
-        for (name, values) in [("defaults.yaml", told.defaults), ("values.yaml", told.values)] {
+impl<'a> Files<'a> {
+    fn write(told: Told<'a>, folder: &'a Path) -> Result<Self> {
+        for (name, values) in [(DEFAULTS, told.defaults), (VALUES, told.values)] {
             // JSON is YAML.
-            fs::write(folder.path().join(name), values.to_string()).map_err(failed)?;
+            fs::write(folder.join(name), values.to_string()).map_err(unwritten)?;
         }
-        Ok(Self { folder, set: told.set.to_vec() })
+        Ok(Self { folder, set: told.set })
     }
 
     fn arguments(&self) -> Vec<String> {
-        let file = |name: &str| format!("--values={}", self.folder.path().join(name).display());
+        let file = |name: &str| format!("--values={}", self.folder.join(name).display());
         let set = self.set.iter().map(|argument| format!("--set={argument}"));
-        [file("defaults.yaml"), file("values.yaml")].into_iter().chain(set).collect()
+        [file(DEFAULTS), file(VALUES)].into_iter().chain(set).collect()
     }
+}
+
+const DEFAULTS: &str = "defaults.yaml";
+const VALUES: &str = "values.yaml";
+
+fn unwritten(source: std::io::Error) -> Error {
+    Error::File { path: "the values for Helm".to_owned(), source }
 }

@@ -50,17 +50,22 @@ pub(super) fn run(asked: Asked<'_>, bench: &Bench, color: Color) -> Result<u8, S
         return Err(Stop::usage(message, "--engine netns,agent"));
     }
     let mut results = Vec::new();
+    let mut interrupted = None;
     for engine in &asked.engines {
         let jobs = runner::jobs(asked.jobs, &**engine);
         let (end, cases) =
             bench.run_on(Arc::clone(engine), asked.cases.clone(), jobs, Some(Box::new(Progress::new())))?;
-        if end.interrupted.is_some() {
-            return Ok(end.exit_code());
-        }
         results.push(cases);
+        if end.interrupted.is_some() {
+            interrupted = Some(end.exit_code());
+            break;
+        }
     }
+    // What both have done is worth hearing of, after hours.
+    let [first, second] = results.as_slice() else { return Ok(interrupted.unwrap_or(exit::HARNESS)) };
+
     let names = asked.engines.each_ref().map(|engine| format!("{} ({})", engine.name(), word(engine.provenance())));
-    let truth = Truth::of(names, &results[0], &results[1], &known);
+    let truth = Truth::of(names, first, second, &known);
     if let (Some(folder), Some(real)) = (asked.record, real) {
         let written = record(folder, &*asked.engines[real], &asked.cases, &results[real])?;
         written.iter().try_for_each(|path| writeln!(io::stderr(), "recorded {}", path.display()))?;
@@ -72,7 +77,7 @@ pub(super) fn run(asked: Asked<'_>, bench: &Bench, color: Color) -> Result<u8, S
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
     out.flush()?;
-    Ok(code(&truth, &results))
+    Ok(interrupted.unwrap_or_else(|| code(&truth, &results)))
 }
 
 fn word(provenance: Provenance) -> &'static str {
