@@ -80,15 +80,18 @@ impl Site {
         let fits =
             pool.held.as_ref().and_then(|held| held.cluster.as_ref()).is_some_and(|there| there.spec.serves(&wanted));
         if !fits || (setup.options().fresh && pool.held.as_ref().is_some_and(|held| held.used)) {
-            pool.end(setup).await?;
-            pool.begin(setup, &wanted).await?;
+            pool.replace(setup, &wanted).await?;
+        }
+        match pool.tidy().await {
+            Err(error) if setup.options().cluster.is_none() => {
+                setup.say(&format!("the cluster can't be used again, another is made: {error}"));
+                pool.replace(setup, &wanted).await?;
+                pool.tidy().await?;
+            }
+            done => done?,
         }
         let held = pool.held.as_mut().expect("it was just made or fits");
         let cluster = held.cluster.as_mut().expect("it was just made or fits");
-        cluster.refresh().await.map_err(failed("look at the nodes"))?;
-        if std::mem::replace(&mut held.used, true) {
-            clean::clean(cluster).await?;
-        }
         // Those of versions that steps bring, too.
         for version in case.versions() {
             for image in &setup.release(version)?.images {
@@ -125,6 +128,22 @@ impl fleet::Site for Site {
 }
 
 impl Pool {
+    /// Lets go of the cluster there is, and has another.
+    async fn replace(&mut self, setup: &Setup, spec: &Spec) -> Result<(), EngineError> {
+        if let Some(left) = self.end(setup).await? {
+            setup.say(&left);
+        }
+        self.begin(setup, spec).await
+    }
+
+    /// Makes the cluster as new, if a case has been on it.
+    async fn tidy(&mut self) -> Result<(), EngineError> {
+        let Some(held) = &mut self.held else { return Ok(()) };
+        let Some(cluster) = &mut held.cluster else { return Ok(()) };
+        cluster.refresh().await.map_err(failed("look at the nodes"))?;
+        if std::mem::replace(&mut held.used, true) { clean::clean(cluster).await } else { Ok(()) }
+    }
+
     async fn begin(&mut self, setup: &Setup, spec: &Spec) -> Result<(), EngineError> {
         setup.programs()?;
         let io = |error: std::io::Error| EngineError::failed("make a folder for the kubeconfig", &error);
@@ -135,6 +154,10 @@ impl Pool {
         };
         let taken = |reason: String| EngineError::Failed { step: format!("claim the cluster {name}"), reason };
         let claim = name.parse().map_err(taken)?;
+        let others = folder_of_claims.labs().map_err(|refusal| taken(refusal.message))?;
+        if let Some(other) = others.iter().find(|other| other.name == claim) {
+            return Err(taken(format!("process {} uses it", other.supervisor)));
+        }
         let claim = folder_of_claims.claim(&claim).map_err(|refusal| taken(refusal.message))?;
         let folder = tempfile::tempdir().map_err(io)?;
         let kubeconfig = folder.path().join("kubeconfig");
