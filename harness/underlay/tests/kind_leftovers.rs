@@ -72,7 +72,7 @@ impl Run {
         let chart = folder.path().join("chart");
         fs::create_dir_all(chart.join("templates"))?;
         fs::write(chart.join("Chart.yaml"), "apiVersion: v2\nname: cilium\nversion: 1.18.2\n")?;
-        let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios/guide/table.yaml");
+        let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios/devices/node-ip-overlay.yaml");
         let process = Command::new(UNDERLAY)
             .args(["test", "--engine", "kind", "--node-image", stub::IMAGE, "--chart"])
             .arg(chart)
