@@ -31,6 +31,8 @@ const TCP: u8 = 6;
 #[derive(Debug, Default)]
 pub struct Pool {
     held: Option<Held>,
+    /// Whether the user knows what Cilium is told beside scenarios.
+    told: bool,
 }
 
 #[derive(Debug)]
@@ -178,9 +180,13 @@ impl Pool {
             let wanted = Wanted { name: &name, spec, keep: setup.options().keep, kubeconfig };
             Cluster::create(setup.tools(), wanted).await.map_err(failed("create the cluster"))?
         };
-        setup.say(&format!("cluster {name}; Cilium is told, where a scenario says nothing else:"));
-        for (value, given, why) in values::needed(cluster.control_plane()) {
-            setup.say(&format!("  {value}={given}  {why}"));
+        setup.say(&format!("cluster {name} is there"));
+        if !self.told {
+            self.told = true;
+            setup.say("Cilium is told, where a scenario says nothing else:");
+            for (value, given, why) in values::needed(cluster.control_plane()) {
+                setup.say(&format!("  {value}={given}  {why}"));
+            }
         }
         held.cluster = Some(cluster);
         Ok(())
