@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use ipnet::Ipv4Net;
@@ -151,6 +152,11 @@ impl AgentNode for KindNode {
 
     fn file(&self, path: &Path) -> PathBuf {
         self.node.file(path)
+    }
+
+    fn pause(&self) -> Duration {
+        // Two programs run in one another for each question.
+        Duration::from_millis(500)
     }
 
     async fn ask(&self, arguments: &[&str]) -> Result<String, EngineError> {

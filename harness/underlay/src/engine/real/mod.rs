@@ -14,6 +14,7 @@ pub mod start;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use lab::Namespace;
 
@@ -65,6 +66,11 @@ pub trait AgentNode: Sync {
 
     /// Where this process finds a file of the agent's.
     fn file(&self, path: &Path) -> PathBuf;
+
+    /// How long to wait between two looks at it: what a question costs the machine is not to keep the agent from its work.
+    fn pause(&self) -> Duration {
+        Duration::from_millis(20)
+    }
 
     /// What `cilium-dbg` says to these arguments.
     ///

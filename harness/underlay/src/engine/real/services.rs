@@ -10,7 +10,6 @@ use crate::observed::EngineError;
 
 /// How long agents may take to carry services out.
 const PATIENCE: Duration = Duration::from_secs(30);
-const PAUSE: Duration = Duration::from_millis(20);
 
 /// Waits until an agent's services are these.
 ///
@@ -28,7 +27,7 @@ pub async fn carried_out(node: &impl AgentNode, services: &[Service]) -> Result<
                 format!("{} doesn't have {} as told within {} s", node.name(), missing.name, PATIENCE.as_secs());
             return Err(EngineError::Failed { step: "tell agents of services".to_owned(), reason });
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(node.pause()).await;
     }
 }
 

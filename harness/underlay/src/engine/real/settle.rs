@@ -17,7 +17,6 @@ use crate::observed::EngineError;
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Within this time an agent begins to compile anew, if a change makes it (agents gather changes for 0.1 s).
 const BEGINNING: Duration = Duration::from_secs(3);
-const PAUSE: Duration = Duration::from_millis(20);
 
 /// Waits until the programs of `pods` pods and of the host are in place. The host's, on the node's devices, masquerade:
 /// until then packets of pods may leave as they are. After a restart those of before are there until they are replaced by
@@ -42,7 +41,7 @@ pub async fn in_place(node: &impl AgentNode, pods: usize, since: Option<SystemTi
                 waiting.map_or_else(|| format!("only {} are there", states.len()), |state| format!("one is {state}"));
             return Err(failed(node, format!("after {} s {of}", PATIENCE.as_secs())));
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(node.pause()).await;
     }
 }
 
@@ -82,7 +81,7 @@ pub async fn after_a_change(node: &impl AgentNode, pods: usize) -> Result<(), En
         if began.elapsed() > PATIENCE {
             return Err(failed(node, format!("it doesn't see the links as they are after {} s", PATIENCE.as_secs())));
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(node.pause()).await;
     };
     let before = node.last_settled().filter(|before| before.devices != selected(&rows));
     let since = match before {
@@ -92,7 +91,7 @@ pub async fn after_a_change(node: &impl AgentNode, pods: usize) -> Result<(), En
     let seen = Instant::now();
     while since.is_none() && seen.elapsed() < BEGINNING && states(node).await?.iter().all(|(_, state)| state == "ready")
     {
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(node.pause()).await;
     }
     loop {
         in_place(node, pods, since).await?;
@@ -102,7 +101,7 @@ pub async fn after_a_change(node: &impl AgentNode, pods: usize) -> Result<(), En
         if began.elapsed() > PATIENCE {
             return Err(failed(node, format!("it hasn't compiled for its devices after {} s", PATIENCE.as_secs())));
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(node.pause()).await;
     }
 }
 
@@ -120,7 +119,7 @@ async fn configured_since(node: &impl AgentNode, since: SystemTime) -> Result<Sy
             let reason = format!("it has other devices, and configures nothing anew within {} s", PATIENCE.as_secs());
             return Err(failed(node, reason));
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(node.pause()).await;
     }
 }
 

@@ -30,7 +30,6 @@ use tables::{AddressRow, DeviceRow, MtuRow};
 
 /// How long a pod's programs may take to be compiled on a machine that is busy.
 const COMPILING: Duration = Duration::from_secs(120);
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// What an agent said, as it said it.
 #[derive(Debug, Clone, Default)]
@@ -123,7 +122,7 @@ async fn compiled_for_a_pod(node: &impl AgentNode) -> Result<Option<String>, Eng
             Err(error) if error.kind() == ErrorKind::NotFound && began.elapsed() < COMPILING => {}
             Err(error) => return Err(failed(&Unread::new("a header", format!("{file}: {error}")))),
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(node.pause()).await;
     }
 }
 
