@@ -85,7 +85,7 @@ fn an_engine_that_cannot_have_its_image_says_so_before_anything_is_built() {
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_underlay"));
         command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")).env("UNDERLAY_CACHE", folder.path());
-        command.args(["test", "scenarios/guide/table.yaml", "--engine", "agent", flag, image]);
+        command.args(["test", "scenarios/devices/node-ip-overlay.yaml", "--engine", "agent", flag, image]);
         let output = command.output().expect("it runs");
         let err = text(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{flag}: {err}");
@@ -100,7 +100,7 @@ fn official_images_that_cannot_be_had_skip_what_needs_them() {
     command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")).env("UNDERLAY_CACHE", folder.path());
     // Nobody is there, so that no registry is asked.
     command.env("HTTPS_PROXY", "http://127.0.0.1:1").env_remove("UNDERLAY_CILIUM_ROOT").env_remove("NO_PROXY");
-    command.args(["test", "scenarios/guide/table.yaml::unset", "--engine", "agent", "--cilium", "1.18.2"]);
+    command.args(["test", "scenarios/devices/node-ip-overlay.yaml::unset", "--engine", "agent", "--cilium", "1.18.2"]);
     let output = command.output().expect("it runs");
     let (out, err) = (text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(3), "all is skipped: {out}{err}");
