@@ -1,9 +1,8 @@
 //! The `agent` engine: the real cilium-agent and its eBPF in the lab's node namespaces, without Kubernetes.
 //!
 //! [`source`] says where Cilium comes from, [`options`] what agents are told, [`store`] is where they meet, [`node`] is
-//! one node's agent and [`process`] a process of it; [`endpoint`] and [`services`] tell agents of pods and services,
-//! and [`fleet`] puts it together. How agents are asked is
-//! [`real`](super::real)'s. Nothing is decided here.
+//! one node's agent and [`process`] a process of it; [`endpoint`] and [`services`] tell agents of pods and services, and
+//! [`fleet`] puts it together. How agents are asked is [`real`](super::real)'s. Nothing is decided here.
 
 mod endpoint;
 mod fleet;
