@@ -17,7 +17,7 @@ pub const LABELS: &str = "k8s-app=cilium";
 pub const OPERATOR: &str = "io.cilium/app=operator";
 /// How long agents may take, images on the nodes: they compile.
 const START: Duration = Duration::from_secs(240);
-const PAUSE: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_millis(250);
 /// One that died twice dies of what it was told, not of something that wasn't there yet.
 const DEATHS: u32 = 2;
 

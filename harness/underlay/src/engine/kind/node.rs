@@ -156,7 +156,7 @@ impl AgentNode for KindNode {
 
     fn pause(&self) -> Duration {
         // Two programs run in one another for each question.
-        Duration::from_millis(500)
+        Duration::from_millis(200)
     }
 
     async fn ask(&self, arguments: &[&str]) -> Result<String, EngineError> {
