@@ -2,6 +2,7 @@
 
 use std::os::fd::AsRawFd;
 
+use netlink_packet_core::{NLM_F_REQUEST, NetlinkSerializable};
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
 use tokio::task::AbortHandle;
@@ -14,11 +15,28 @@ const DATAGRAM: usize = 64 * 1024;
 
 /// Listens, until it is dropped.
 #[derive(Debug)]
-pub struct Listening(AbortHandle);
+pub struct Listening {
+    task: AbortHandle,
+    client: Client,
+    farewell: Vec<u8>,
+}
+
+impl Listening {
+    /// Says this when it is dropped: the task, and its socket with it, end some time later, and what the kernel gives to one
+    /// socket at a time is free at once.
+    pub(crate) fn at_last<M: NetlinkSerializable>(mut self, message: M) -> Self {
+        self.client.serialize(&mut self.farewell, message, NLM_F_REQUEST);
+        self
+    }
+}
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        self.0.abort();
+        if !self.farewell.is_empty() {
+            // Where it doesn't get there the socket's end does it.
+            let _ = self.client.socket.send(&self.farewell, 0);
+        }
+        self.task.abort();
     }
 }
 
@@ -28,7 +46,7 @@ impl Client {
     /// # Errors
     /// The socket can't be registered with the runtime.
     pub(crate) fn listen(self, step: &str, mut hear: impl FnMut(Option<&[u8]>) + Send + 'static) -> Result<Listening> {
-        let socket = self.into_async_fd(step)?;
+        let socket = self.async_fd(step)?;
         let task = tokio::spawn(async move {
             let mut buffer = vec![0; DATAGRAM];
             while let Ok(mut ready) = socket.readable().await {
@@ -41,6 +59,6 @@ impl Client {
                 }
             }
         });
-        Ok(Listening(task.abort_handle()))
+        Ok(Listening { task: task.abort_handle(), client: self, farewell: Vec::new() })
     }
 }

@@ -39,6 +39,7 @@ pub use watch::watch_network;
 const RECEIVE_BUFFER: usize = 64 * 1024;
 
 /// A netlink socket that remembers its namespace's name for messages.
+#[derive(Debug)]
 pub(crate) struct Client {
     socket: Socket,
     namespace: String,
@@ -74,7 +75,7 @@ impl Client {
     }
 
     /// The bare socket, registered with the runtime, for messages that come of the kernel's own accord.
-    fn into_async_fd(self, step: &str) -> Result<AsyncFd<OwnedFd>> {
+    fn async_fd(&self, step: &str) -> Result<AsyncFd<OwnedFd>> {
         let register = || -> io::Result<AsyncFd<OwnedFd>> {
             self.socket.set_non_blocking(true)?;
             crate::sys::async_fd(self.socket.as_fd().try_clone_to_owned()?, Interest::READABLE)

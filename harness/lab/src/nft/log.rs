@@ -1,7 +1,7 @@
 //! Drops that rules report (NFLOG), on their way to the lab's [`DropLog`].
 
 use netlink_packet_core::{NLM_F_ACK, NetlinkMessage, NetlinkPayload};
-use netlink_packet_netfilter::nflog::{ConfigCmd, ConfigMode, PacketNla, ULogMessage, config_request};
+use netlink_packet_netfilter::nflog::{ConfigCmd, ConfigMode, ConfigNla, PacketNla, ULogMessage, config_request};
 use netlink_packet_netfilter::{NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
@@ -23,20 +23,22 @@ pub(crate) const INGRESS: &str = "ingress-deny";
 /// The kernel has no NFLOG.
 pub fn watch_drops(namespace: &Namespace, log: DropLog) -> Result<Listening> {
     let mut client = namespace.enter(|| Client::open(NETLINK_NETFILTER, namespace.name()))??;
-    let bind = config_request(
-        NetfilterProtoFamily::Unspec,
-        DROP_LOG_GROUP,
-        vec![ConfigCmd::Bind.into(), ConfigMode::PACKET_MAX.into()],
-    );
-    let NetlinkPayload::InnerMessage(bind) = bind.payload else { unreachable!("a config request is a request") };
+    let configure = |commands: Vec<ConfigNla>| {
+        let request = config_request(NetfilterProtoFamily::Unspec, DROP_LOG_GROUP, commands);
+        let NetlinkPayload::InnerMessage(request) = request.payload else { unreachable!("it is a request") };
+        request
+    };
+    let bind = configure(vec![ConfigCmd::Bind.into(), ConfigMode::PACKET_MAX.into()]);
     client.batch("listen to drop rules", vec![(bind, NLM_F_ACK)])?;
     let name = namespace.name().to_owned();
     // Where some were lost the counters still have them.
-    client.listen("listen to drop rules", move |datagram| {
+    let listening = client.listen("listen to drop rules", move |datagram| {
         if let Some(bytes) = datagram {
             report(bytes, &name, &log);
         }
-    })
+    })?;
+    // The kernel gives a group to one socket at a time (EBUSY), and another lab may be built here at once.
+    Ok(listening.at_last(configure(vec![ConfigCmd::Unbind.into()])))
 }
 
 fn report(mut bytes: &[u8], namespace: &str, log: &DropLog) {

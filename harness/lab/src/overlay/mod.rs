@@ -58,6 +58,9 @@ const WIREGUARD_OVERHEAD: usize = 47;
 
 /// How often the kernel's WireGuard is asked whether it is ready; it doesn't tell by itself.
 const KERNEL_POLL: Duration = Duration::from_millis(2);
+/// How long the port of a lab that is over may take to be free, on a machine that is busy.
+const PORT_PATIENCE: Duration = Duration::from_secs(5);
+const PORT_PAUSE: Duration = Duration::from_millis(5);
 
 /// A node that takes part.
 #[derive(Debug, Clone)]
@@ -232,13 +235,9 @@ impl Overlay {
         let reflectors = [Reflector::start(internet, REFLECTORS[0])?, Reflector::start(internet, REFLECTORS[1])?];
         let mut relay = Relay::start(internet, RELAY, members.len())?;
 
-        let seekers = members
-            .iter()
-            .map(|member| {
-                let socket = member.namespace.udp(any(config.port), Some(BYPASS_MARK))?;
-                Ok(Seeker { socket })
-            })
-            .collect::<Result<Vec<_>>>()?;
+        let sockets = members.iter().map(|member| own_socket(&member.namespace, config.port));
+        let sockets = futures::future::try_join_all(sockets).await?;
+        let seekers: Vec<_> = sockets.into_iter().map(|socket| Seeker { socket }).collect();
         let mappings = reflect(&seekers, [reflectors[0].address(), reflectors[1].address()]).await;
         let endpoints = find_ways(config, &members, &seekers, &mappings, &mut relay).await?;
 
@@ -475,6 +474,20 @@ impl Node {
 /// Where a peer stands in a node's list of peers, which leaves the node itself out.
 fn slot(me: usize, peer: usize) -> usize {
     if peer < me { peer } else { peer - 1 }
+}
+
+/// The socket that carries a member's traffic. That of a lab that was on the same machine a moment ago is closed when its
+/// task has ended, which nobody waits for who drops a lab.
+async fn own_socket(namespace: &Namespace, port: u16) -> Result<UdpSocket> {
+    let began = Instant::now();
+    loop {
+        match namespace.udp(any(port), Some(BYPASS_MARK)) {
+            Err(error) if error.raw_os_error() == Some(nix::libc::EADDRINUSE) && began.elapsed() < PORT_PATIENCE => {
+                tokio::time::sleep(PORT_PAUSE).await;
+            }
+            bound => return bound,
+        }
+    }
 }
 
 fn any(port: u16) -> SocketAddrV4 {
