@@ -137,14 +137,6 @@ impl Cluster {
     pub fn tools(&self) -> &Tools {
         &self.tools
     }
-
-    /// Deletes it, and its network.
-    ///
-    /// # Errors
-    /// docker's or kind's answer.
-    pub async fn delete(&self) -> Result<()> {
-        delete(&self.tools, &self.name).await
-    }
 }
 
 /// Deletes a cluster by its name, as far as it is there.

@@ -5,15 +5,20 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use lab::Namespace;
+use lab::machine::Management;
 use lab::netlink::{LinkInfo, Route, table};
+use lab::nft::Statement;
+use lab::{Machine, Namespace};
 use serde_json::Value;
 use tokio::process::Child;
 
+use crate::api_server;
 use crate::config::Role;
 use crate::error::{Error, Result};
 use crate::tools::{Call, Tool, Tools};
 
+/// TCP's IP protocol number.
+const TCP: u8 = 6;
 /// How long a node may take to restart.
 const RESTART: Duration = Duration::from_secs(60);
 
@@ -64,7 +69,11 @@ impl Node {
     /// Where this process finds a file of the node's. An absolute symbolic link on the way leads astray.
     pub fn file(&self, path: impl AsRef<Path>) -> PathBuf {
         let path = path.as_ref();
-        Path::new("/proc").join(self.pid.to_string()).join("root").join(path.strip_prefix("/").unwrap_or(path))
+        self.process().join("root").join(path.strip_prefix("/").unwrap_or(path))
+    }
+
+    fn process(&self) -> PathBuf {
+        Path::new("/proc").join(self.pid.to_string())
     }
 
     /// Reads a file of the node's.
@@ -90,7 +99,7 @@ impl Node {
     /// # Errors
     /// The node has ended.
     pub fn namespace(&self, name: &str) -> Result<Namespace> {
-        Ok(Namespace::open(name, &self.process(self.pid).join("ns/net"))?)
+        Ok(Namespace::open(name, &self.process().join("ns/net"))?)
     }
 
     /// The network namespace of one of the node's processes, by its number in there.
@@ -101,16 +110,12 @@ impl Node {
         Ok(Namespace::open(name, &self.file(format!("/proc/{pid}/ns/net")))?)
     }
 
-    fn process(&self, pid: u32) -> PathBuf {
-        Path::new("/proc").join(pid.to_string())
-    }
-
     /// Gives docker's interface another name, if it still has its first: a lab may have one of that name. What goes over it
     /// goes on; a restart of the node undoes it.
     ///
     /// # Errors
     /// The kernel's answer, or the node has ended.
-    pub fn set_apart(&self) -> Result<()> {
+    fn set_apart(&self) -> Result<()> {
         let namespace = self.namespace(&self.name)?;
         let mut netlink = namespace.netlink()?;
         let own = IpAddr::V4(self.address);
@@ -134,6 +139,19 @@ impl Node {
         Ok(())
     }
 
+    /// The node as a lab takes it, by the name the lab has for it: set apart, and with nothing allowed on docker's interface
+    /// but what goes from and to the API server, which nodes, and the host by its published port, talk to.
+    ///
+    /// # Errors
+    /// The kernel's answer, or the node has ended.
+    pub fn machine(&self, name: &str) -> Result<Machine> {
+        self.set_apart()?;
+        let ports = [Statement::DestinationPort, Statement::SourcePort];
+        let allowed = ports.map(|port| vec![Statement::Protocol(TCP), port(api_server::PORT)]).to_vec();
+        let management = Some(Management { interface: INTERFACE.to_owned(), allowed });
+        Ok(Machine { namespace: self.namespace(name)?, management })
+    }
+
     /// A program in the node.
     pub fn call(&self, arguments: &[&str]) -> Call {
         Call::new(Tool::Docker, ["exec", &self.name]).with(arguments.iter().copied())
@@ -145,23 +163,6 @@ impl Node {
     /// It isn't there, fails, or takes too long.
     pub async fn run(&self, arguments: &[&str]) -> Result<String> {
         self.tools.run(&self.call(arguments)).await
-    }
-
-    /// Asks the node's container runtime, and gives what crictl wrote to standard output.
-    ///
-    /// # Errors
-    /// As [`Self::run`].
-    pub async fn crictl(&self, arguments: &[&str]) -> Result<String> {
-        self.run(&[&CRICTL[..], arguments].concat()).await
-    }
-
-    /// Starts a program in the node that goes on until it is dropped. What docker started for it may go on until it writes
-    /// the next time.
-    ///
-    /// # Errors
-    /// docker isn't there.
-    pub fn start(&self, arguments: &[&str]) -> Result<Child> {
-        self.tools.start(&self.call(arguments))
     }
 
     /// The same, of a program that writes JSON.
@@ -179,6 +180,31 @@ impl Node {
     pub async fn run_with(&self, input: &str, arguments: &[&str]) -> Result<String> {
         let call = Call::new(Tool::Docker, ["exec", "-i", &self.name]).with(arguments.iter().copied());
         self.tools.run(&call.input(input)).await
+    }
+
+    /// Asks the node's container runtime, and gives what crictl wrote to standard output.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub async fn crictl(&self, arguments: &[&str]) -> Result<String> {
+        self.run(&[&CRICTL[..], arguments].concat()).await
+    }
+
+    /// The same, of a question whose answer is JSON.
+    ///
+    /// # Errors
+    /// As [`Self::json`].
+    pub async fn crictl_json(&self, verb: &str, arguments: &[&str]) -> Result<Value> {
+        self.json(&[&CRICTL[..], &[verb, "--output", "json"], arguments].concat()).await
+    }
+
+    /// Starts a program in the node that goes on until it is dropped. What docker started for it may go on until it writes
+    /// the next time.
+    ///
+    /// # Errors
+    /// docker isn't there.
+    pub fn start(&self, arguments: &[&str]) -> Result<Child> {
+        self.tools.start(&self.call(arguments))
     }
 
     /// Stops it and starts it. It has another first process then and another namespace: what was plugged in is gone.

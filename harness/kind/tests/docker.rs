@@ -12,13 +12,11 @@ use std::sync::Arc;
 
 use kind::cluster::{Cluster, Wanted};
 use kind::config::{Role, Spec};
-use kind::node::INTERFACE;
 use kind::tools::Tool;
 use kind::transcript::{Entry, Player, Recorder};
 use kind::{Tools, api_server, kubelet, leftovers};
-use lab::machine::{MANAGEMENT, Management};
-use lab::nft::Statement;
-use lab::{Lab, Machine};
+use lab::Lab;
+use lab::machine::MANAGEMENT;
 use libtest_mimic::{Arguments, Failed, Trial};
 use topology::Network;
 
@@ -138,12 +136,7 @@ fn pids(cluster: &Cluster) -> Vec<u32> {
 async fn in_a_lab(network: &Arc<Network>, cluster: &Cluster) -> Outcome {
     let mut machines = BTreeMap::new();
     for (config, node) in network.cluster_nodes().zip(&cluster.nodes) {
-        node.set_apart()?;
-        let ports = [Statement::DestinationPort, Statement::SourcePort];
-        let allowed = ports.map(|port| vec![Statement::Protocol(6), port(api_server::PORT)]).to_vec();
-        let management = Management { interface: INTERFACE.to_owned(), allowed };
-        let machine = Machine { namespace: node.namespace(&config.name)?, management: Some(management) };
-        machines.insert(config.name.clone(), machine);
+        machines.insert(config.name.clone(), node.machine(&config.name)?);
     }
     let names: Vec<_> = machines.keys().cloned().collect();
     let lab = Lab::build_on(Arc::clone(network), machines).await?;

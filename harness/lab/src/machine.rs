@@ -97,15 +97,8 @@ impl Guest {
     }
 
     fn clear_links(&self) -> Result<()> {
-        let namespace = &self.machine.namespace;
-        for link in &self.links {
-            match namespace.netlink()?.delete_link(link) {
-                // Never made, or gone by itself, as a TUN device with whoever had it.
-                Err(error) if error.raw_os_error() != Some(nix::libc::ENODEV) => return Err(error),
-                _ => {}
-            }
-        }
-        Ok(())
+        let mut netlink = self.machine.namespace.netlink()?;
+        self.links.iter().try_for_each(|link| netlink.clear_link(link))
     }
 
     fn clear_rules(&self) -> Result<()> {

@@ -256,6 +256,15 @@ pub async fn one(engine: &dyn Engine, case: Arc<Case>) -> CaseResult {
     judge(case, engine.name(), engine.provenance(), began.elapsed(), outcome)
 }
 
+/// Has an engine let go of what it kept from case to case, and tells on standard error what it left, or couldn't let go of.
+pub async fn close(engine: &dyn Engine) {
+    match engine.close().await {
+        Ok(None) => {}
+        Ok(Some(left)) => eprintln!("{left}"),
+        Err(error) => eprintln!("warning: {error}"),
+    }
+}
+
 fn panic_message(error: tokio::task::JoinError) -> String {
     match error.try_into_panic() {
         Ok(payload) => {

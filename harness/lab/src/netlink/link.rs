@@ -108,6 +108,18 @@ impl Netlink<'_> {
         self.request(&format!("delete link {name}"), RouteNetlinkMessage::DelLink(message), 0)
     }
 
+    /// Removes a link, if there is one: it may never have been made, or have gone by itself, with its other end or with whoever
+    /// had it.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub fn clear_link(&mut self, name: &str) -> Result<()> {
+        match self.delete_link(name) {
+            Err(error) if error.raw_os_error() == Some(nix::libc::ENODEV) => Ok(()),
+            done => done,
+        }
+    }
+
     /// Sets a link up.
     ///
     /// # Errors

@@ -75,7 +75,7 @@ impl Bench {
                     Interrupts::catch().map_err(|source| Stop::Harness { step: "catch signals", source })?;
                 let run = runner::run(cases, Arc::clone(&engine), jobs, &mut reporters, interrupts.next());
                 let end = run.await;
-                super::close(&*engine).await;
+                runner::close(&*engine).await;
                 Ok::<_, Stop>(end?)
             })?
         };

@@ -64,8 +64,7 @@ pub(super) fn run(args: &Args) -> Result<u8, Stop> {
     let mut client = Client::connect(&folder, args.which.lab.as_ref())?;
     let namespaces = namespaces(&mut client, &args.places)?;
     // Sockets want one, though nothing here is asynchronous.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|source| Stop::Harness { step: "start the runtime", source })?;
+    let runtime = super::lone_runtime()?;
     let _inside = runtime.enter();
     let mut stream = Stream::open(&namespaces).map_err(|error| failed("capture", &error))?;
     // Opened by now, before anything else is asked for: a file that can't be written is a mistake of its own.

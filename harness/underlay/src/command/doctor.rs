@@ -98,8 +98,7 @@ type Version = Result<String, String>;
 
 /// What the engine `kind` runs, each with what it calls itself.
 fn programs() -> Result<Vec<(Tool, Version)>, Stop> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|source| Stop::Harness { step: "start the runtime", source })?;
+    let runtime = super::lone_runtime()?;
     let tools = Tools::of_host();
     let tried =
         Tool::ALL.map(|tool| (tool, runtime.block_on(setup::version(&tools, tool)).map_err(|error| error.to_string())));

@@ -192,8 +192,7 @@ impl Kind {
         }
         let say: Say = |line| eprintln!("{line}");
         // No other thread: the process is about to enter a namespace.
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|source| Stop::Harness { step: "start the runtime", source })?;
+        let runtime = super::lone_runtime()?;
         Ok(runtime.block_on(Setup::prepare(Tools::of_host(), options, cases, say)))
     }
 }

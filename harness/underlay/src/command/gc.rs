@@ -35,8 +35,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<u8, Stop> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|source| Stop::Harness { step: "start the runtime", source })?;
+    let runtime = super::lone_runtime()?;
     runtime.block_on(collect(args))
 }
 

@@ -138,8 +138,7 @@ impl Place {
     fn run(self, mut command: Command) -> Result<u8, Stop> {
         command.env("UNDERLAY_LAB", self.entrance.lab.as_str()).env("UNDERLAY_PLACE", &self.entrance.place);
         let program = command.get_program().to_string_lossy().into_owned();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|source| Stop::Harness { step: "start the runtime", source })?;
+        let runtime = super::lone_runtime()?;
         let mut err = io::stderr();
         match runtime.block_on(enter::run(command.into())) {
             Ok(status) => {

@@ -37,7 +37,6 @@ use topology::source::Diagnostics;
 use crate::exit;
 use crate::live::Refusal;
 use crate::live::refusal::Fault;
-use crate::observed::Engine;
 use crate::report::paint::{Color, Paint};
 
 const EXAMPLES: &str = "\
@@ -238,13 +237,10 @@ fn later() -> Result<lab::teardown::Later, Stop> {
     lab::teardown::Later::begin().map_err(|source| Stop::Harness { step: "start who takes labs down", source })
 }
 
-/// Has an engine let go of what it kept from case to case.
-async fn close(engine: &dyn Engine) {
-    match engine.close().await {
-        Ok(None) => {}
-        Ok(Some(left)) => eprintln!("{left}"),
-        Err(error) => eprintln!("warning: {error}"),
-    }
+/// A runtime on this thread alone: for what isn't a lab's, also before the process enters a namespace.
+fn lone_runtime() -> Result<tokio::runtime::Runtime, Stop> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|source| Stop::Harness { step: "start the runtime", source })
 }
 
 /// The runtime that carries labs.

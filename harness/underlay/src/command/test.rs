@@ -211,7 +211,7 @@ pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
         let mut interrupts = Interrupts::catch().map_err(|source| Stop::Harness { step: "catch signals", source })?;
         let run = runner::run(cases, Arc::clone(&engine), jobs, &mut reporters, interrupts.next());
         let end = run.await;
-        super::close(&*engine).await;
+        runner::close(&*engine).await;
         Ok::<_, Stop>(end?)
     });
     // What a blocking thread still does in the kernel ends with the process.

@@ -79,11 +79,7 @@ pub fn keep(order: Order, up: impl FnOnce(&Description) -> io::Result<()>) -> Re
     let engine = Arc::clone(&order.engine);
     let code = runtime.block_on(async {
         let code = run(order, claim, privilege, init, up).await;
-        match engine.close().await {
-            Ok(None) => {}
-            Ok(Some(left)) => eprintln!("{left}"),
-            Err(error) => eprintln!("warning: {error}"),
-        }
+        runner::close(&*engine).await;
         code
     });
     // What a blocking thread still does in the kernel ends with the process.

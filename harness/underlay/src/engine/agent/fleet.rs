@@ -102,8 +102,7 @@ impl Fleet for Real {
             for pod in wanted {
                 pods.push(endpoint::admit(node, pod).await?);
             }
-            settle::in_place(node, pods.len(), None).await?;
-            settle::note(node).await?;
+            settle::noted(node, pods.len(), None).await?;
             Ok::<_, EngineError>(pods)
         });
         self.pods = futures::future::try_join_all(admitted).await?;
@@ -132,10 +131,7 @@ impl Fleet for Real {
     async fn restart(&mut self, running: &Case, installed: &Installed) -> Result<(), EngineError> {
         let since = SystemTime::now();
         self.start_agents(running, installed).await?;
-        let waiting = self.running().map(|(node, pods)| async move {
-            settle::in_place(node, pods, Some(since)).await?;
-            settle::note(node).await
-        });
+        let waiting = self.running().map(|(node, pods)| settle::noted(node, pods, Some(since)));
         let failed = futures::future::join_all(waiting).await.into_iter().find_map(Result::err);
         // One that dies while it restores its pods has answered before.
         let mut died = false;

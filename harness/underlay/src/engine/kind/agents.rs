@@ -6,8 +6,8 @@ use kind::chart;
 use kind::kubernetes::{Kubernetes, PodObject};
 
 use super::node::KindNode;
+use crate::engine::real::AgentNode;
 use crate::engine::real::start::{self, Started};
-use crate::engine::real::{AgentNode, log};
 use crate::observed::EngineError;
 
 /// Agents' pods, by their label.
@@ -63,7 +63,7 @@ async fn look(node: &KindNode, pods: &[PodObject]) -> Result<Started, String> {
     node.runs_in(own.clone());
     match start::look(node.api()).await {
         Ok(()) => Ok(Started::Running),
-        Err(_) if own.restarts >= DEATHS => Ok(Started::Fatal(log::last_words(&node.log()))),
+        Err(_) if own.restarts >= DEATHS => Ok(Started::Fatal(node.last_words())),
         Err(answer) if own.reason.is_empty() => Err(answer),
         Err(answer) => Err(format!("{}; {answer}", own.reason)),
     }

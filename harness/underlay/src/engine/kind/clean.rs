@@ -10,10 +10,9 @@ use kind::kubernetes::Kubernetes;
 use kind::wait::until;
 use kind::{Cluster, Node};
 
-use super::agents;
-use super::pods;
 use super::pool::failed;
 use super::setup::CILIUM;
+use super::{agents, dns, pods};
 use crate::observed::EngineError;
 
 /// How long its pods and namespaces may take to end.
@@ -44,10 +43,9 @@ pub async fn clean(cluster: &Cluster) -> Result<(), EngineError> {
     .map_err(failed("uninstall Cilium"))?;
     cluster.nodes.iter().try_for_each(sweep)?;
     // They get their network and resolv.conf anew with the next agents.
-    kubernetes
-        .forget(&["pods", "--namespace", chart::NAMESPACE, "--selector=k8s-app=kube-dns"])
-        .await
-        .map_err(failed("delete CoreDNS' pods"))
+    let selector = format!("--selector={}", dns::LABELS);
+    let forgotten = kubernetes.forget(&["pods", "--namespace", chart::NAMESPACE, &selector]).await;
+    forgotten.map_err(failed("delete CoreDNS' pods"))
 }
 
 /// Something that is still on its way out.
@@ -82,16 +80,11 @@ fn sweep(node: &Node) -> Result<(), EngineError> {
     // Programs on links of its own go with them; those on the lab's went with the lab.
     let namespace = node.namespace(&node.name).map_err(failed("enter a node"))?;
     let own = |name: &str| name.starts_with("cilium_") || name.starts_with("lxc");
-    let links = namespace.netlink()?.links()?;
-    for link in links.iter().filter(|link| own(&link.name)) {
-        match namespace.netlink()?.delete_link(&link.name) {
-            // The other end of one that was deleted.
-            Err(error) if error.raw_os_error() != Some(nix::libc::ENODEV) => return Err(error.into()),
-            _ => {}
-        }
+    let mut netlink = namespace.netlink()?;
+    for link in netlink.links()?.iter().filter(|link| own(&link.name)) {
+        netlink.clear_link(&link.name)?;
     }
-    let left = namespace.netlink()?.links()?.into_iter().find(|link| own(&link.name));
-    match left {
+    match netlink.links()?.into_iter().find(|link| own(&link.name)) {
         Some(link) => Err(failure("a link is still there", link.name)),
         None => Ok(()),
     }

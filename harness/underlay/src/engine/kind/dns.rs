@@ -8,6 +8,8 @@ use kind::kubernetes::{Kubernetes, PodObject};
 use crate::engine::fleet::Replica;
 use crate::observed::{DnsState, EngineError};
 
+/// Its pods, by their label (kubeadm's Deployment).
+pub const LABELS: &str = "k8s-app=kube-dns";
 /// How long a replica that reaches the API may take to be ready: kubelet asks every 10 s.
 const READY: Duration = Duration::from_secs(60);
 /// How long one that kubelet can't reach may take to be restarted: it asks 60 s after its start, then every 10 s, and the
@@ -22,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub async fn state(kubernetes: &Kubernetes, replicas: &[Replica]) -> Result<DnsState, EngineError> {
     let began = Instant::now();
     loop {
-        let pods = kubernetes.pods(chart::NAMESPACE, "k8s-app=kube-dns").await;
+        let pods = kubernetes.pods(chart::NAMESPACE, LABELS).await;
         let pods = pods.map_err(super::pool::failed("ask for CoreDNS' pods"))?;
         let pods: Vec<_> = pods.into_iter().filter(|pod| !pod.ends).collect();
         let of = |replica: &Replica| pods.iter().find(|pod| pod.address == Some(replica.address));

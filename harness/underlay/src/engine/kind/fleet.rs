@@ -132,10 +132,7 @@ impl Fleet for OnKind {
             pods.iter().filter_map(move |pod| Some((pod.address, of(pod)?))).collect::<Vec<_>>()
         });
         self.renumbered = pairs.collect();
-        let settling = self.nodes.iter().zip(&self.pods).map(|((node, _), pods)| async move {
-            settle::in_place(node, pods.len(), None).await?;
-            settle::note(node).await
-        });
+        let settling = self.nodes.iter().zip(&self.pods).map(|((node, _), pods)| settle::noted(node, pods.len(), None));
         futures::future::try_join_all(settling).await?;
         Ok(self.pods.clone())
     }
@@ -273,10 +270,7 @@ impl OnKind {
         let deleted = self.kubernetes.delete(&["pods", "--namespace", chart::NAMESPACE, &selector]).await;
         deleted.map_err(failed("restart the agents"))?;
         self.await_agents().await?;
-        let waiting = self.running().map(|(node, pods)| async move {
-            settle::in_place(node, pods, Some(since)).await?;
-            settle::note(node).await
-        });
+        let waiting = self.running().map(|(node, pods)| settle::noted(node, pods, Some(since)));
         futures::future::try_join_all(waiting).await.map(drop)
     }
 

@@ -10,6 +10,7 @@ use kind::wait::until;
 use lab::Namespace;
 use serde_json::{Value, json};
 
+use super::dns;
 use super::node::KindNode;
 use super::pool::failed;
 use crate::engine::fleet::Wanted;
@@ -24,8 +25,6 @@ const LABEL: &str = "app.kubernetes.io/part-of";
 const PART: &str = "underlay";
 /// The label of the one behind the echo service.
 pub const BACKEND: &str = "dev.underlay/backend";
-/// CoreDNS' pods (kubeadm's Deployment).
-const DNS_LABELS: &str = "k8s-app=kube-dns";
 
 /// How long pods may take to have their addresses.
 const START: Duration = Duration::from_secs(120);
@@ -55,8 +54,10 @@ pub async fn start(
 ) -> Result<Vec<Vec<Pod>>, EngineError> {
     let mut objects = Vec::new();
     let mut made = Vec::new();
+    // All nodes are of one image.
+    let Some(first) = nodes.first() else { return Ok(Vec::new()) };
+    let image = pause_image(first).await?;
     for (place, (node, wanted)) in nodes.iter().zip(wanted).enumerate() {
-        let image = pause_image(node).await?;
         let test_pods = wanted.iter().filter(|pod| !pod.name.starts_with(COREDNS));
         for (index, pod) in test_pods.enumerate() {
             let name = format!("{PART}-{place}-{index}");
@@ -83,7 +84,7 @@ pub async fn start(
     let replicas = wanted.iter().flatten().filter(|pod| pod.name.starts_with(COREDNS)).count();
     let (test_pods, dns_pods) = tokio::try_join!(
         with_addresses(NAMESPACE, labels(), made.len()),
-        with_addresses(chart::NAMESPACE, DNS_LABELS.to_owned(), replicas)
+        with_addresses(chart::NAMESPACE, dns::LABELS.to_owned(), replicas)
     )?;
     let mut named: Vec<Vec<(String, PodObject)>> = vec![Vec::new(); nodes.len()];
     for (name, place, below) in made {
@@ -150,8 +151,7 @@ pub fn echo(address: Ipv4Addr, port: u16, node_port: Option<u16>, target: u16) -
 
 /// The image of sandboxes, which is on every node.
 async fn pause_image(node: &KindNode) -> Result<String, EngineError> {
-    let step = failed("list a node's images");
-    let images = read(&node.node.crictl(&["images", "--output", "json"]).await.map_err(&step)?).map_err(&step)?;
+    let images = node.node.crictl_json("images", &[]).await.map_err(failed("list a node's images"))?;
     let images = images.get("images").and_then(Value::as_array).into_iter().flatten();
     let mut tags = images.filter_map(|image| image.get("repoTags")?.as_array()).flatten().filter_map(Value::as_str);
     let pause = tags.find(|tag| tag.rsplit('/').next().is_some_and(|name| name.starts_with("pause:")));
@@ -194,14 +194,10 @@ async fn sandbox(node: &KindNode, name: &str, pod: &PodObject) -> Result<Namespa
     let listed = node.node.crictl(&["pods", "--quiet", "--state", "Ready", "--label", &label]).await.map_err(&step)?;
     let missing = |reason: String| EngineError::Failed { step: format!("find the namespace of {}", pod.name), reason };
     let id = listed.lines().next().ok_or_else(|| missing("it has no sandbox".to_owned()))?;
-    let about = read(&node.node.crictl(&["inspectp", "--output", "json", id]).await.map_err(&step)?).map_err(&step)?;
+    let about = node.node.crictl_json("inspectp", &[id]).await.map_err(&step)?;
     let pid = about.pointer("/info/pid").and_then(Value::as_u64).filter(|pid| *pid != 0);
     let pid = pid.ok_or_else(|| missing("its sandbox has no process".to_owned()))?;
     node.node.namespace_of(&format!("{}/{name}", node.name), pid).map_err(step)
-}
-
-fn read(text: &str) -> kind::Result<Value> {
-    serde_json::from_str(text).map_err(|error| kind::Error::unread("what crictl says", error))
 }
 
 fn mac(text: &str) -> Option<[u8; 6]> {

@@ -7,11 +7,8 @@ use std::sync::Arc;
 
 use kind::cluster::{self, Wanted};
 use kind::config::{Role as KindRole, Spec};
-use kind::node::INTERFACE;
-use kind::{Cluster, Node, api_server, leftovers};
+use kind::{Cluster, Node, leftovers};
 use lab::Machine;
-use lab::machine::Management;
-use lab::nft::Statement;
 use tempfile::TempDir;
 use tokio::sync::OwnedMutexGuard;
 use topology::network::Role;
@@ -23,9 +20,6 @@ use crate::case::Case;
 use crate::engine::fleet;
 use crate::live::folder::{Claim, Folder};
 use crate::observed::EngineError;
-
-/// TCP's IP protocol number.
-const TCP: u8 = 6;
 
 /// The cluster that is there, if one is.
 #[derive(Debug, Default)]
@@ -117,13 +111,7 @@ impl Site {
 impl fleet::Site for Site {
     fn machines(&self) -> Result<BTreeMap<String, Machine>, EngineError> {
         let machine = |(name, node): &(String, Node)| {
-            node.set_apart().map_err(failed("set docker's interface apart"))?;
-            let namespace = node.namespace(name).map_err(failed("enter a node"))?;
-            let ports = [Statement::DestinationPort, Statement::SourcePort];
-            // Nodes, and the host by the published port, talk to the API server: nothing else has business there.
-            let allowed = ports.map(|port| vec![Statement::Protocol(TCP), port(api_server::PORT)]).to_vec();
-            let management = Some(Management { interface: INTERFACE.to_owned(), allowed });
-            Ok((name.clone(), Machine { namespace, management }))
+            Ok((name.clone(), node.machine(name).map_err(failed("make a node ready for the lab"))?))
         };
         self.nodes.iter().map(machine).collect()
     }

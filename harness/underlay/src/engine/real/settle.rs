@@ -24,7 +24,7 @@ const BEGINNING: Duration = Duration::from_secs(3);
 ///
 /// # Errors
 /// The agent doesn't answer, or they don't get there in time.
-pub async fn in_place(node: &impl AgentNode, pods: usize, since: Option<SystemTime>) -> Result<(), EngineError> {
+async fn in_place(node: &impl AgentNode, pods: usize, since: Option<SystemTime>) -> Result<(), EngineError> {
     let began = Instant::now();
     loop {
         let states = states(node).await?;
@@ -54,11 +54,20 @@ pub struct Settled {
     devices: Vec<(u32, String)>,
 }
 
+/// The same as [`in_place`], and takes note of what the programs are for.
+///
+/// # Errors
+/// As [`in_place`].
+pub async fn noted(node: &impl AgentNode, pods: usize, since: Option<SystemTime>) -> Result<(), EngineError> {
+    in_place(node, pods, since).await?;
+    note(node).await
+}
+
 /// Takes note of what an agent's programs are for, now that they are in place.
 ///
 /// # Errors
 /// The agent doesn't answer.
-pub async fn note(node: &impl AgentNode) -> Result<(), EngineError> {
+async fn note(node: &impl AgentNode) -> Result<(), EngineError> {
     let devices = selected(&devices(node).await?);
     node.settled(Settled { at: SystemTime::now(), devices });
     Ok(())
