@@ -2,8 +2,10 @@
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::time::Duration;
 
+use futures::future::{Either, select};
 use ipnet::Ipv4Net;
 use serde_json::Value;
 
@@ -11,6 +13,7 @@ use crate::config::{Role, Spec};
 use crate::error::{Error, Result};
 use crate::node::Node;
 use crate::tools::{Call, Tool, Tools};
+use crate::wait;
 
 /// How long kind may take, the node image on the host.
 const CREATE: Duration = Duration::from_secs(600);
@@ -52,6 +55,9 @@ pub struct Wanted<'a> {
     pub name: &'a str,
     /// What it is to be.
     pub spec: &'a Spec,
+    /// The address under which its API server is to be reached from pods at first; [`crate::api_server::advertise`]
+    /// changes it later.
+    pub advertised: Ipv4Addr,
     /// Whether it shall be kept by whoever tidies up.
     pub keep: bool,
     /// Where its kubeconfig goes: nobody else's is touched.
@@ -81,9 +87,16 @@ impl Cluster {
             .with(["--kubeconfig", &kubeconfig])
             .with(wanted.spec.image.iter().flat_map(|image| ["--image", image]))
             .environment(NETWORK_VARIABLE, wanted.name)
-            .input(wanted.spec.config().to_string())
+            .input(wanted.spec.config(wanted.advertised).to_string())
             .patience(CREATE);
-        tools.run(&create).await?;
+        let lent = Lent::of(wanted);
+        match select(pin!(lent.add(tools)), pin!(tools.run(&create))).await {
+            Either::Left(((), creating)) => {
+                creating.await?;
+                tools.run(&lent.call("delete")).await?;
+            }
+            Either::Right((created, _)) => drop(created?),
+        }
         let nodes = nodes(tools, wanted.name, wanted.spec).await?;
         Ok(Self {
             name: wanted.name.to_owned(),
@@ -136,6 +149,33 @@ impl Cluster {
     /// Who runs programs for it.
     pub fn tools(&self) -> &Tools {
         &self.tools
+    }
+}
+
+/// The address that the API server tells, on the control plane's loopback interface while the lab isn't there yet: from
+/// Kubernetes 1.32 on kubeadm waits until the API server answers under it (cmd/kubeadm/app/util/apiclient/wait.go).
+struct Lent {
+    container: String,
+    address: String,
+}
+
+impl Lent {
+    fn of(wanted: &Wanted<'_>) -> Self {
+        let nodes = wanted.spec.nodes.iter().zip(wanted.spec.containers(wanted.name));
+        let control_plane = nodes.into_iter().find_map(|(role, name)| (*role == Role::ControlPlane).then_some(name));
+        let container = control_plane.expect("kind makes no cluster without one");
+        Self { container, address: format!("{}/32", wanted.advertised) }
+    }
+
+    fn call(&self, verb: &str) -> Call {
+        Call::new(Tool::Docker, ["exec", &self.container, "ip", "address", verb, &self.address, "dev", "lo"])
+    }
+
+    /// Puts it there, as soon as there is a container; that there is none ever, kind says.
+    async fn add(&self, tools: &Tools) {
+        while tools.run(&self.call("add")).await.is_err() {
+            tokio::time::sleep(wait::PAUSE).await;
+        }
     }
 }
 

@@ -6,6 +6,9 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+/// The API server's argument for the address it tells (Kubernetes 1.31, staging/src/k8s.io/apiserver/pkg/server/options).
+const ADVERTISE: &str = "advertise-address";
+
 /// A node's part in the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -32,14 +35,31 @@ pub struct Spec {
 }
 
 impl Spec {
-    /// kind's configuration: no network plugin, no kube-proxy (kind 0.30, pkg/apis/config/v1alpha4/types.go).
-    pub fn config(&self) -> Value {
+    /// kind's configuration: no network plugin, no kube-proxy (kind 0.30, pkg/apis/config/v1alpha4/types.go), and an API
+    /// server that tells this address from the start: one that is told of another later is away for up to a minute.
+    pub fn config(&self, advertised: Ipv4Addr) -> Value {
         let nodes: Vec<_> = self.nodes.iter().map(|role| json!({"role": role})).collect();
         // A patch takes the place of a whole list: the first two are kind's own
         // (pkg/cluster/internal/kubeadm/config.go).
         let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
         let names: Vec<_> = names.into_iter().chain(self.api_addresses.iter().map(Ipv4Addr::to_string)).collect();
-        let patch = json!({"kind": "ClusterConfiguration", "apiServer": {"certSANs": names}});
+        let patch = |version: Option<&str>, api_server: Value| {
+            let mut patch = json!({"kind": "ClusterConfiguration", "apiServer": api_server});
+            if let Some(version) = version {
+                patch["apiVersion"] = format!("kubeadm.k8s.io/{version}").into();
+            }
+            patch.to_string()
+        };
+        // Of several kinds of configuration a patch changes its own (pkg/internal/patch/resource.go): kind takes v1beta4 from
+        // Kubernetes 1.36 on (kind 0.33, pkg/cluster/internal/kubeadm/config.go), where arguments are a list.
+        let map = json!({"extraArgs": {ADVERTISE: advertised}});
+        let list = json!({"extraArgs": [{"name": ADVERTISE, "value": advertised}]});
+        let patches = [
+            patch(None, json!({"certSANs": names})),
+            patch(Some("v1beta2"), map.clone()),
+            patch(Some("v1beta3"), map),
+            patch(Some("v1beta4"), list),
+        ];
         json!({
             "kind": "Cluster",
             "apiVersion": "kind.x-k8s.io/v1alpha4",
@@ -49,7 +69,7 @@ impl Spec {
                 "podSubnet": self.pods,
                 "serviceSubnet": self.services,
             },
-            "kubeadmConfigPatches": [patch.to_string()],
+            "kubeadmConfigPatches": patches,
             "nodes": nodes,
         })
     }
@@ -110,9 +130,25 @@ mod tests {
 
     #[test]
     fn the_certificate_names_the_addresses_beside_kinds_own() {
-        let config = spec(&[Role::ControlPlane]).config();
-        let patch = config["kubeadmConfigPatches"][0].as_str().expect("a text");
-        let patch: Value = serde_json::from_str(patch).expect("JSON");
-        assert_eq!(patch["apiServer"]["certSANs"], json!(["localhost", "127.0.0.1", "100.64.0.1"]));
+        let patches = patches();
+        assert_eq!(patches[0]["apiServer"]["certSANs"], json!(["localhost", "127.0.0.1", "100.64.0.1"]));
+        assert_eq!(patches[0].get("apiVersion"), None, "it is for every version's");
+    }
+
+    #[test]
+    fn arguments_are_given_as_each_version_of_kubeadm_takes_them() {
+        for patch in &patches()[1..] {
+            let arguments = match patch["apiVersion"].as_str().expect("a text") {
+                "kubeadm.k8s.io/v1beta4" => json!([{"name": "advertise-address", "value": "100.64.0.1"}]),
+                _ => json!({"advertise-address": "100.64.0.1"}),
+            };
+            assert_eq!(patch["apiServer"], json!({"extraArgs": arguments}));
+        }
+    }
+
+    fn patches() -> Vec<Value> {
+        let config = spec(&[Role::ControlPlane]).config(Ipv4Addr::new(100, 64, 0, 1));
+        let patches = config["kubeadmConfigPatches"].as_array().expect("a list").iter();
+        patches.map(|patch| serde_json::from_str(patch.as_str().expect("a text")).expect("JSON")).collect()
     }
 }

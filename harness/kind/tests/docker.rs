@@ -85,16 +85,17 @@ async fn a_life() -> Outcome {
     stub::import(&Tools::of_host(), folder.path()).await?;
 
     let name = format!("{}test-{:x}", leftovers::PREFIX, std::process::id());
+    let overlay = Ipv4Addr::new(100, 64, 0, 1);
     let spec = Spec {
         nodes: vec![Role::ControlPlane, Role::Worker],
         pods: "10.244.0.0/16".parse()?,
         services: "10.96.0.0/16".parse()?,
         image: Some(stub::IMAGE.to_owned()),
-        api_addresses: vec![Ipv4Addr::new(100, 64, 0, 1)],
+        api_addresses: vec![overlay],
     };
     let kubeconfig = folder.path().join("kubeconfig");
     let _tidy = Tidy(name.clone());
-    let wanted = Wanted { name: &name, spec: &spec, keep: false, kubeconfig: kubeconfig.clone() };
+    let wanted = Wanted { name: &name, spec: &spec, advertised: overlay, keep: false, kubeconfig: kubeconfig.clone() };
     let mut cluster = Cluster::create(&tools, wanted).await?;
     the_same_transcript(&recorder.entries(), &name, &cluster, &spec)?;
 
@@ -106,12 +107,15 @@ async fn a_life() -> Outcome {
     in_a_lab(&network, &cluster).await?;
 
     let node = cluster.control_plane().clone();
-    let overlay = Ipv4Addr::new(100, 64, 0, 1);
     kubelet::set_node_ip(&node, overlay).await?;
     holds("kubelet is told", node.read_file(kubelet::ARGUMENTS)?.contains("--node-ip=100.64.0.1"))?;
     same("and started anew", &node.read_file("/var/log/systemctl")?, &"restart kubelet\n".to_owned())?;
-    holds("the API server is told", api_server::advertise(&node, overlay)?)?;
-    holds("once", !api_server::advertise(&node, overlay)?)?;
+    holds("the API server was told from the start", !api_server::advertise(&node, overlay)?)?;
+    let loopback = node.run(&["ip", "-o", "address", "show", "dev", "lo"]).await?;
+    holds(&format!("an address that was lent is gone: {loopback}"), !loopback.contains("100.64.0.1"))?;
+    let other = Ipv4Addr::new(10, 0, 0, 70);
+    holds("it is told of another", api_server::advertise(&node, other)?)?;
+    holds("once", !api_server::advertise(&node, other)?)?;
 
     let before = pids(&cluster);
     node.restart().await?;
@@ -192,7 +196,13 @@ fn the_same_transcript(entries: &[Entry], name: &str, cluster: &Cluster, spec: &
     let again = std::thread::scope(|scope| {
         let play = scope.spawn(|| {
             let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-            let wanted = Wanted { name: NAME, spec, keep: false, kubeconfig: KUBECONFIG.into() };
+            let wanted = Wanted {
+                name: NAME,
+                spec,
+                advertised: spec.api_addresses[0],
+                keep: false,
+                kubeconfig: KUBECONFIG.into(),
+            };
             runtime.block_on(Cluster::create(&played, wanted)).map_err(std::io::Error::other)
         });
         play.join()

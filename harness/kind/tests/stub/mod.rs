@@ -31,12 +31,13 @@ mkdir -p /etc/kubernetes/manifests /var/lib/kubelet
 own=$(ip -4 -o address show dev eth0 | sed 's/.* inet \([0-9.]*\).*/\1/')
 echo "KUBELET_KUBEADM_ARGS=\"--node-ip=$own --node-labels=\"" > /var/lib/kubelet/kubeadm-flags.env
 [ "$1" = init ] || exit 0
+advertised=$(sed -n 's/^ *advertise-address: //p' /kind/kubeadm.conf)
 cat > /etc/kubernetes/manifests/kube-apiserver.yaml <<END
 spec:
   containers:
   - command:
     - kube-apiserver
-    - --advertise-address=$own
+    - --advertise-address=${advertised:-$own}
 END
 cat > /etc/kubernetes/admin.conf <<END
 apiVersion: v1

@@ -76,12 +76,12 @@ impl Site {
         let fits =
             pool.held.as_ref().and_then(|held| held.cluster.as_ref()).is_some_and(|there| there.spec.serves(&wanted));
         if !fits || (setup.options().fresh && pool.held.as_ref().is_some_and(|held| held.used)) {
-            pool.replace(setup, &wanted).await?;
+            pool.replace(setup, &wanted, case).await?;
         }
         match pool.tidy().await {
             Err(error) if setup.options().cluster.is_none() => {
                 setup.say(&format!("the cluster can't be used again, another is made: {error}"));
-                pool.replace(setup, &wanted).await?;
+                pool.replace(setup, &wanted, case).await?;
                 pool.tidy().await?;
             }
             done => done?,
@@ -119,11 +119,11 @@ impl fleet::Site for Site {
 
 impl Pool {
     /// Lets go of the cluster there is, and has another.
-    async fn replace(&mut self, setup: &Setup, spec: &Spec) -> Result<(), EngineError> {
+    async fn replace(&mut self, setup: &Setup, spec: &Spec, case: &Case) -> Result<(), EngineError> {
         if let Some(left) = self.end(setup).await? {
             setup.say(&left);
         }
-        self.begin(setup, spec).await
+        self.begin(setup, spec, case).await
     }
 
     /// Makes the cluster as new, if a case has been on it.
@@ -134,7 +134,7 @@ impl Pool {
         if std::mem::replace(&mut held.used, true) { clean::clean(cluster).await } else { Ok(()) }
     }
 
-    async fn begin(&mut self, setup: &Setup, spec: &Spec) -> Result<(), EngineError> {
+    async fn begin(&mut self, setup: &Setup, spec: &Spec, case: &Case) -> Result<(), EngineError> {
         setup.programs()?;
         let io = |error: std::io::Error| EngineError::failed("make a folder for the kubeconfig", &error);
         let folder_of_claims = folder()?;
@@ -165,7 +165,8 @@ impl Pool {
             held.used = true;
             found
         } else {
-            let wanted = Wanted { name: &name, spec, keep: setup.options().keep, kubeconfig };
+            let (advertised, keep) = (case.cluster.api_server, setup.options().keep);
+            let wanted = Wanted { name: &name, spec, advertised, keep, kubeconfig };
             Cluster::create(setup.tools(), wanted).await.map_err(failed("create the cluster"))?
         };
         setup.say(&format!("cluster {name} is there"));
