@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use crate::error::{self, Error};
 use crate::namespace::Namespace;
 
+const LOOPBACK: &str = "ipv6/conf/lo/disable_ipv6";
+
 /// What a namespace's sysctls are set to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sysctls {
@@ -68,14 +70,19 @@ impl Sysctls {
         Ok(())
     }
 
-    /// Writes them in a namespace that is somebody else's. What was there comes back.
+    /// Writes them in a namespace that is somebody else's. What was there comes back, and loopback keeps the IPv6 it has:
+    /// programs there may talk to themselves by it, as Kubernetes' API server does.
     ///
     /// # Errors
     /// The kernel's answer.
     pub(crate) fn replace(self, namespace: &Namespace) -> error::Result<Saved> {
         let read =
             || self.settings().into_iter().filter_map(|(path, ..)| Some((path, fs::read_to_string(file(path)).ok()?)));
-        let (saved, applied) = namespace.enter(|| (read().collect(), self.apply()))?;
+        let (saved, applied) = namespace.enter(|| {
+            let (saved, loopback) = (read().collect(), fs::read_to_string(file(LOOPBACK)));
+            let kept = |()| loopback.ok().map_or(Ok(()), |own| fs::write(file(LOOPBACK), own));
+            (saved, self.apply().and_then(|done| kept(done).map_err(|error| (LOOPBACK, error))))
+        })?;
         applied.map_err(|(path, error)| failed(namespace, path, error))?;
         Ok(Saved(saved))
     }

@@ -1,7 +1,8 @@
 //! Machines that somebody else made: a lab plugs itself in, and leaves them as they were.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +40,7 @@ fn main() {
         trial("is_part_of_the_lab_and_then_as_it_was", || Box::pin(in_and_out())),
         trial("what_a_killed_lab_left_is_no_hindrance", || Box::pin(after_a_kill())),
         trial("a_link_of_its_own_with_a_name_of_the_labs_stays", || Box::pin(name_taken())),
+        trial("its_programs_talk_to_themselves_by_ipv6_meanwhile", || Box::pin(loopback())),
         trial("its_own_interface_carries_what_is_allowed_and_nothing_else", || Box::pin(management())),
     ];
     libtest_mimic::run(&Arguments::from_args(), tests).exit();
@@ -157,6 +159,27 @@ async fn name_taken() -> Result<(), Failed> {
     }
     let after = container.looks()?;
     if after == before { Ok(()) } else { Err(format!("before: {before:#?}\nafter: {after:#?}").into()) }
+}
+
+async fn loopback() -> Result<(), Failed> {
+    let container = Container::start()?;
+    let listen = || TcpListener::bind((Ipv6Addr::LOCALHOST, 0));
+    let listener = match container.namespace.enter(listen)? {
+        // A kernel without IPv6.
+        Err(error) if error.raw_os_error() == Some(nix::libc::EAFNOSUPPORT) => return Ok(()),
+        other => other?,
+    };
+    let address = listener.local_addr()?;
+    let connect = || TcpStream::connect_timeout(&address, PATIENCE);
+    let mut before = container.namespace.enter(connect)??;
+    let (mut own_end, _) = listener.accept()?;
+    let lab = Lab::build_on(network(), container.machines()).await?;
+    own_end.set_read_timeout(Some(PATIENCE))?;
+    before.write_all(b"still there")?;
+    own_end.read_exact(&mut [0; 11])?;
+    container.namespace.enter(connect)??;
+    drop(lab);
+    Ok(drop(container.namespace.enter(connect)??))
 }
 
 async fn management() -> Result<(), Failed> {
