@@ -13,25 +13,14 @@ use probe::evidence::Outcome;
 use probe::spec::{Address, Probe, Request};
 use topology::network::Role;
 
-use super::fleet::{Fleet, Replica, Wanted};
-use super::pod::{COREDNS, INTERFACE, Pod};
+use super::fleet::{Fleet, Replica};
+use super::pod::{INTERFACE, Pod};
 use super::services;
+use super::wanted;
 use super::workload::{self, CoreDns, HEALTH_PORT};
 use crate::case::{Case, Workload};
 use crate::nat::NatEntry;
 use crate::observed::{DnsState, EngineError};
-
-/// Test pods of a node, by their names below it; in [`Workload`]'s order.
-const TEST_PODS: [&str; 2] = ["pod", "pod-2"];
-/// kubeadm's Deployment has two replicas (cmd/kubeadm/app/constants), spread over nodes by preferred anti-affinity.
-const REPLICAS: usize = 2;
-/// First host number of a node's pods; the router has 1.
-const FIRST_POD: u32 = 10;
-
-/// Identities of pods where a scenario chooses none: low bytes that no other program's mark uses, unlike 0x04 and 0x08
-/// (Cilium #36104). CoreDNS has another than test pods, as labels differ.
-const TEST_IDENTITY: u32 = 0x5601;
-const COREDNS_IDENTITY: u32 = 0x5602;
 
 /// A node with its pods.
 struct Node {
@@ -60,8 +49,7 @@ impl<F: Fleet> Cluster<F> {
     /// The kernel's answer, or an agent's.
     pub async fn start(case: &Case, lab: &Lab, mut fleet: F, capture: &Capture) -> Result<Self, EngineError> {
         let built: Vec<_> = case.network.cluster_nodes().filter_map(|node| lab.node(&node.name)).collect();
-        let wanted = built.iter().enumerate().map(|(place, node)| wanted(case, place, &node.config.name)).collect();
-        let pods = fleet.admit(case, wanted).await?;
+        let pods = fleet.admit(case, wanted::pods(case)).await?;
         let nodes = built.into_iter().zip(pods).map(|(node, pods)| Node {
             name: node.config.name.clone(),
             namespace: node.namespace.clone(),
@@ -221,21 +209,4 @@ impl<F: Fleet> Cluster<F> {
     pub fn pod(&self, workload: &Workload) -> Option<&Pod> {
         self.nodes.iter().find(|node| node.name == workload.node)?.pods.get(workload.index)
     }
-}
-
-/// The pods of the cluster's `place`th node.
-fn wanted(case: &Case, place: usize, node: &str) -> Vec<Wanted> {
-    let first = u32::from(case.cluster.node_pod_cidr(place).network());
-    let coredns = (place < REPLICAS).then_some(COREDNS);
-    TEST_PODS
-        .into_iter()
-        .chain(coredns)
-        .zip(FIRST_POD..)
-        .enumerate()
-        .map(|(index, (name, host))| {
-            let chosen = case.cluster.identities.get(&Workload { node: node.to_owned(), index });
-            let usual = if name == COREDNS { COREDNS_IDENTITY } else { TEST_IDENTITY };
-            Wanted { name, address: (first + host).into(), identity: chosen.copied().unwrap_or(usual) }
-        })
-        .collect()
 }

@@ -10,21 +10,11 @@ use super::install::{self, Installed};
 use super::pod::Pod;
 use super::renumber::Renumbered;
 use super::services::Service;
+use super::wanted::Wanted;
 use crate::case::Case;
 use crate::nat::NatEntry;
 use crate::observed::{Agent, DnsState, EngineError};
 use crate::step::Action;
-
-/// A pod to be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wanted {
-    /// Its name below its node, `pod` or `coredns`.
-    pub name: &'static str,
-    /// Its address.
-    pub address: Ipv4Addr,
-    /// Its security identity.
-    pub identity: u32,
-}
 
 /// Where a cluster stands that is there before its lab is: machines the lab is plugged into.
 pub trait Site: Send + Sync {

@@ -24,4 +24,5 @@ mod steps;
 pub mod story;
 mod trace;
 mod up;
+mod wanted;
 mod workload;

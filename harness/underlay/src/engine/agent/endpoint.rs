@@ -7,10 +7,10 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::node::{self, NodeAgent};
-use crate::engine::fleet::Wanted;
 use crate::engine::pod::{INTERFACE, Pod, PodNetwork};
 use crate::engine::real::api::{Api, ApiError};
 use crate::engine::real::{AgentNode, start};
+use crate::engine::wanted::Wanted;
 use crate::observed::EngineError;
 
 /// Gives a pod to the agent: an address, an interface, an identity. Done when its programs are in place.

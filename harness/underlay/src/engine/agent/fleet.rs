@@ -13,7 +13,7 @@ use super::services;
 use super::source::Sources;
 use super::store::Store;
 use crate::case::Case;
-use crate::engine::fleet::{Fleet, Wanted};
+use crate::engine::fleet::Fleet;
 use crate::engine::install::{self, Installed};
 use crate::engine::pod::Pod;
 use crate::engine::real::drops::Listener;
@@ -21,6 +21,7 @@ use crate::engine::real::services as in_agents;
 use crate::engine::real::start::Started;
 use crate::engine::real::{log, readback, settle};
 use crate::engine::services::Service;
+use crate::engine::wanted::Wanted;
 use crate::nat::NatEntry;
 use crate::observed::{Agent, EngineError};
 

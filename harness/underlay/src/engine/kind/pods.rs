@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 use super::dns;
 use super::node::KindNode;
 use super::pool::failed;
-use crate::engine::fleet::Wanted;
 use crate::engine::pod::{COREDNS, Pod};
 use crate::engine::real::AgentNode;
+use crate::engine::wanted::Wanted;
 use crate::observed::EngineError;
 
 /// Where test pods go.

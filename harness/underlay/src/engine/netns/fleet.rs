@@ -17,11 +17,12 @@ use super::datapath::Datapath;
 use super::firewall::Firewall;
 use super::notice;
 use crate::case::Case;
-use crate::engine::fleet::{Fleet, Wanted};
+use crate::engine::fleet::Fleet;
 use crate::engine::inputs::{self, node_index};
 use crate::engine::install::Installed;
 use crate::engine::pod::{Pod, PodNetwork};
 use crate::engine::services::Service;
+use crate::engine::wanted::Wanted;
 use crate::nat::{self, NatEntry};
 use crate::observed::{Agent, EngineError};
 
