@@ -19,14 +19,14 @@ use super::{agents, dns, pods, stages, values};
 use crate::case::Case;
 use crate::engine::fleet::{Fleet, Replica};
 use crate::engine::install::{self, Installed};
-use crate::engine::pod::Pod;
+use crate::engine::pod::{COREDNS, Pod};
 use crate::engine::real::drops::Listener;
 use crate::engine::real::services as in_agents;
 use crate::engine::real::start::Started;
 use crate::engine::real::{Names, log, readback, settle};
 use crate::engine::renumber::Renumbered;
 use crate::engine::services::Service;
-use crate::engine::wanted::Wanted;
+use crate::engine::wanted::{self, Wanted};
 use crate::nat::NatEntry;
 use crate::observed::{Agent, DnsState, EngineError};
 use crate::step::Action;
@@ -38,6 +38,7 @@ pub struct OnKind {
     kubernetes: Kubernetes,
     /// In the topology's order.
     nodes: Vec<(KindNode, Started)>,
+    made: Vec<pods::Made>,
     pods: Vec<Vec<Pod>>,
     /// The addresses that Cilium gave them, with those the lab's pods have: scenarios name pods by these.
     renumbered: Renumbered,
@@ -82,6 +83,7 @@ impl Fleet for OnKind {
             site: site.clone(),
             kubernetes,
             nodes: Vec::new(),
+            made: Vec::new(),
             pods: Vec::new(),
             renumbered: Renumbered::default(),
             phases: Vec::new(),
@@ -99,8 +101,16 @@ impl Fleet for OnKind {
         stages::node_ips(site, case).await?;
         phase(&mut fleet, "node-ip");
         fleet.meet_nodes(case, lab).await?;
+        let earlier = fleet.kubernetes.pods(chart::NAMESPACE, agents::LABELS).await;
         fleet.helm(case).await?;
+        // Agents of an earlier start that didn't come up go on with the values they read then.
+        if !earlier.map_err(failed("look for agents"))?.is_empty() {
+            fleet.renew().await?;
+        }
         phase(&mut fleet, "helm");
+        // They wait for the agents as CoreDNS does, and so the agents compile for all pods at once.
+        let nodes: Vec<_> = fleet.nodes.iter().map(|(node, _)| node.clone()).collect();
+        fleet.made = pods::make(&fleet.kubernetes, &nodes, &wanted::pods(case)).await?;
         fleet.await_agents().await?;
         Ok(fleet)
     }
@@ -127,7 +137,8 @@ impl Fleet for OnKind {
 
     async fn admit(&mut self, _: &Case, wanted: Vec<Vec<Wanted>>) -> Result<Vec<Vec<Pod>>, EngineError> {
         let nodes: Vec<_> = self.nodes.iter().map(|(node, _)| node.clone()).collect();
-        self.pods = pods::start(&self.kubernetes, &nodes, &wanted).await?;
+        let replicas = wanted.iter().flatten().filter(|pod| pod.name.starts_with(COREDNS)).count();
+        self.pods = pods::find(&self.kubernetes, &nodes, &self.made, replicas).await?;
         let pairs = self.pods.iter().zip(&wanted).flat_map(|(pods, wanted)| {
             let of = |pod: &Pod| wanted.iter().find(|wanted| wanted.name == pod.name).map(|wanted| wanted.address);
             pods.iter().filter_map(move |pod| Some((pod.address, of(pod)?))).collect::<Vec<_>>()
@@ -265,11 +276,16 @@ impl OnKind {
         Ok(set.pointer("/metadata/generation").and_then(Value::as_u64).unwrap_or_default())
     }
 
-    /// Has all agents take new pods at once, and waits until they are in place with what is compiled `since`.
-    async fn replaced(&mut self, since: SystemTime) -> Result<(), EngineError> {
+    /// Has all agents take new pods at once.
+    async fn renew(&self) -> Result<(), EngineError> {
         let selector = format!("--selector={}", agents::LABELS);
         let deleted = self.kubernetes.delete(&["pods", "--namespace", chart::NAMESPACE, &selector]).await;
-        deleted.map_err(failed("restart the agents"))?;
+        deleted.map_err(failed("restart the agents"))
+    }
+
+    /// Has all agents take new pods at once, and waits until they are in place with what is compiled `since`.
+    async fn replaced(&mut self, since: SystemTime) -> Result<(), EngineError> {
+        self.renew().await?;
         self.await_agents().await?;
         let waiting = self.running().map(|(node, pods)| settle::noted(node, pods, Some(since)));
         futures::future::try_join_all(waiting).await.map(drop)

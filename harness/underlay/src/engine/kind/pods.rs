@@ -2,7 +2,7 @@
 //! network namespaces.
 
 use std::net::Ipv4Addr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kind::chart;
 use kind::kubernetes::{Kubernetes, PodObject};
@@ -28,6 +28,7 @@ pub const BACKEND: &str = "dev.underlay/backend";
 
 /// How long pods may take to have their addresses.
 const START: Duration = Duration::from_secs(120);
+const PAUSE: Duration = Duration::from_millis(100);
 
 fn labels() -> String {
     format!("{LABEL}={PART}")
@@ -43,29 +44,56 @@ pub async fn delete(kubernetes: &Kubernetes) -> Result<(), EngineError> {
     gone.map_err(failed("delete the test pods"))
 }
 
-/// Makes each node's test pods, in the order wanted, and finds CoreDNS', wherever Kubernetes has put them.
+/// A test pod that was made.
+#[derive(Debug, Clone)]
+pub struct Made {
+    /// Kubernetes' name of it.
+    object: String,
+    /// Its node's place.
+    place: usize,
+    /// Its name below its node.
+    name: String,
+}
+
+/// Makes each node's test pods, in the order wanted. They have their network once an agent runs there.
 ///
 /// # Errors
-/// Kubernetes' answer, or pods don't get an address in time.
-pub async fn start(
+/// Kubernetes' or a node's answer.
+pub async fn make(
     kubernetes: &Kubernetes,
     nodes: &[KindNode],
     wanted: &[Vec<Wanted>],
-) -> Result<Vec<Vec<Pod>>, EngineError> {
+) -> Result<Vec<Made>, EngineError> {
     let mut objects = Vec::new();
     let mut made = Vec::new();
     // All nodes are of one image.
-    let Some(first) = nodes.first() else { return Ok(Vec::new()) };
+    let Some(first) = nodes.first() else { return Ok(made) };
     let image = pause_image(first).await?;
     for (place, (node, wanted)) in nodes.iter().zip(wanted).enumerate() {
         let test_pods = wanted.iter().filter(|pod| !pod.name.starts_with(COREDNS));
         for (index, pod) in test_pods.enumerate() {
             let name = format!("{PART}-{place}-{index}");
             objects.push(object(&name, node, &image, place == 0 && index == 0));
-            made.push((name, place, pod.name.to_owned()));
+            made.push(Made { object: name, place, name: pod.name.to_owned() });
         }
     }
     kubernetes.apply(&objects).await.map_err(failed("make the test pods"))?;
+    Ok(made)
+}
+
+/// Waits until the pods that were made have addresses, and `replicas` of CoreDNS', wherever Kubernetes has put them; finds
+/// each node's, the test pods first.
+///
+/// # Errors
+/// Kubernetes' answer, or pods don't get an address in time.
+pub async fn find(
+    kubernetes: &Kubernetes,
+    nodes: &[KindNode],
+    made: &[Made],
+    replicas: usize,
+) -> Result<Vec<Vec<Pod>>, EngineError> {
+    // Kubernetes tells the addresses, once the agents have given them; these are asked for less.
+    endpoints_of(nodes, made.len() + replicas).await;
     let with_addresses = |namespace: &'static str, labels: String, least: usize| async move {
         let stage = if namespace == NAMESPACE { "test pods have addresses" } else { "CoreDNS' pods have addresses" };
         let found = until(stage, START, || async {
@@ -81,17 +109,16 @@ pub async fn start(
         });
         found.await.map_err(failed("wait for pods"))
     };
-    let replicas = wanted.iter().flatten().filter(|pod| pod.name.starts_with(COREDNS)).count();
     let (test_pods, dns_pods) = tokio::try_join!(
         with_addresses(NAMESPACE, labels(), made.len()),
         with_addresses(chart::NAMESPACE, dns::LABELS.to_owned(), replicas)
     )?;
     let mut named: Vec<Vec<(String, PodObject)>> = vec![Vec::new(); nodes.len()];
-    for (name, place, below) in made {
-        let pod = test_pods.iter().find(|pod| pod.name == name).cloned();
+    for Made { object, place, name } in made {
+        let pod = test_pods.iter().find(|pod| pod.name == *object).cloned();
         let missing =
-            || EngineError::Failed { step: "find the test pods".to_owned(), reason: format!("{name} is gone") };
-        named[place].push((below, pod.ok_or_else(missing)?));
+            || EngineError::Failed { step: "find the test pods".to_owned(), reason: format!("{object} is gone") };
+        named[*place].push((name.clone(), pod.ok_or_else(missing)?));
     }
     for pod in dns_pods {
         let place = nodes.iter().position(|node| Some(&node.node.name) == pod.node.as_ref());
@@ -108,6 +135,21 @@ pub async fn start(
         futures::future::try_join_all(found).await
     });
     futures::future::try_join_all(found).await
+}
+
+/// Waits until the nodes' agents have that many pods. Where that takes too long, Kubernetes has the reason.
+async fn endpoints_of(nodes: &[KindNode], wanted: usize) {
+    let began = Instant::now();
+    let is_pods = |endpoint: &&Value| endpoint.pointer("/status/external-identifiers/k8s-pod-name").is_some();
+    let count = async |node: &KindNode| {
+        let endpoints = node.api().get("/v1/endpoint").await.unwrap_or_default();
+        endpoints.as_array().into_iter().flatten().filter(is_pods).count()
+    };
+    while futures::future::join_all(nodes.iter().map(count)).await.iter().sum::<usize>() < wanted
+        && began.elapsed() < START / 2
+    {
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 fn object(name: &str, node: &KindNode, image: &str, backend: bool) -> Value {
