@@ -22,12 +22,18 @@ const BEGINNING: Duration = Duration::from_secs(3);
 /// until then packets of pods may leave as they are. After a restart those of before are there until they are replaced by
 /// what is compiled `since`.
 ///
+/// An agent that sees two things change at once, a device and then its address, configures its node twice, and compiles for
+/// all endpoints each time (Cilium 1.18, pkg/datapath/orchestrator): what was compiled before the last configuration isn't
+/// in place, ready as it may be. Seen on a busy machine: a NIC that was plugged in again masqueraded to another's address
+/// for 16 s.
+///
 /// # Errors
 /// The agent doesn't answer, or they don't get there in time.
 async fn in_place(node: &impl AgentNode, pods: usize, since: Option<SystemTime>) -> Result<(), EngineError> {
     let began = Instant::now();
     loop {
         let states = states(node).await?;
+        let since = configured(node).max(since);
         let waiting = states.iter().find_map(|(id, state)| match (state.as_str(), since) {
             ("ready", Some(since)) if !compiled_since(node, *id, since) => Some("as it was before"),
             ("ready", _) => None,
@@ -114,14 +120,17 @@ pub async fn after_a_change(node: &impl AgentNode, pods: usize) -> Result<(), En
     }
 }
 
+/// When the node's configuration was written last.
+fn configured(node: &impl AgentNode) -> Option<SystemTime> {
+    // It is replaced as a whole; between two it isn't there.
+    fs::metadata(node.file(Path::new(NODE_CONFIG))).and_then(|file| file.modified()).ok()
+}
+
 /// When the node's configuration was written, which is after `since`.
 async fn configured_since(node: &impl AgentNode, since: SystemTime) -> Result<SystemTime, EngineError> {
     let began = Instant::now();
-    let file = node.file(Path::new(NODE_CONFIG));
     loop {
-        // It is replaced as a whole; between two it isn't there.
-        let written = fs::metadata(&file).and_then(|file| file.modified());
-        if let Some(written) = written.ok().filter(|written| *written > since) {
+        if let Some(written) = configured(node).filter(|written| *written > since) {
             return Ok(written);
         }
         if began.elapsed() > PATIENCE {
