@@ -31,6 +31,20 @@ pub async fn clean(cluster: &Cluster) -> Result<(), EngineError> {
     let kubernetes = Kubernetes::of(cluster);
     // While there are agents that let go of their network.
     pods::delete(&kubernetes).await?;
+    uninstall(cluster).await?;
+    cluster.nodes.iter().try_for_each(sweep)?;
+    // They get their network and resolv.conf anew with the next agents.
+    let selector = format!("--selector={}", dns::LABELS);
+    let forgotten = kubernetes.forget(&["pods", "--namespace", chart::NAMESPACE, &selector]).await;
+    forgotten.map_err(failed("delete CoreDNS' pods"))
+}
+
+/// Uninstalls Cilium, and waits until its pods and namespaces have ended: nothing can be installed into one that ends.
+///
+/// # Errors
+/// Helm's or Kubernetes' answer; something is still there.
+pub async fn uninstall(cluster: &Cluster) -> Result<(), EngineError> {
+    let kubernetes = Kubernetes::of(cluster);
     chart::uninstall(cluster, CILIUM).await.map_err(failed("uninstall Cilium"))?;
     until("Cilium's objects are gone", END, || async {
         Ok(match left(&kubernetes).await {
@@ -40,12 +54,7 @@ pub async fn clean(cluster: &Cluster) -> Result<(), EngineError> {
         })
     })
     .await
-    .map_err(failed("uninstall Cilium"))?;
-    cluster.nodes.iter().try_for_each(sweep)?;
-    // They get their network and resolv.conf anew with the next agents.
-    let selector = format!("--selector={}", dns::LABELS);
-    let forgotten = kubernetes.forget(&["pods", "--namespace", chart::NAMESPACE, &selector]).await;
-    forgotten.map_err(failed("delete CoreDNS' pods"))
+    .map_err(failed("uninstall Cilium"))
 }
 
 /// Something that is still on its way out.

@@ -10,8 +10,10 @@ use crate::observed::{DnsState, EngineError};
 
 /// Its pods, by their label (kubeadm's Deployment).
 pub const LABELS: &str = "k8s-app=kube-dns";
-/// How long a replica that reaches the API may take to be ready: kubelet asks every 10 s.
-const READY: Duration = Duration::from_secs(60);
+/// How long a replica that reaches the API may take to be ready: what tried in vain tries again after up to a minute
+/// (client-go, tools/cache/reflector.go: 30 s and as much again by chance), gives a connection 30 s, and kubelet asks every
+/// 10 s.
+const READY: Duration = Duration::from_secs(110);
 /// How long one that kubelet can't reach may take to be restarted: it asks 60 s after its start, then every 10 s, and the
 /// fifth time without an answer is one too many (kubeadm, cmd/kubeadm/app/phases/addons/dns/manifests.go).
 const RESTARTED: Duration = Duration::from_secs(150);

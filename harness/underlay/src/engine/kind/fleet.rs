@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::node::KindNode;
 use super::pool::{Site, failed};
 use super::setup::{CILIUM, ENGINE, Setup, unsupported};
-use super::{agents, dns, pods, stages, values};
+use super::{agents, clean, dns, pods, stages, values};
 use crate::case::Case;
 use crate::engine::fleet::{Fleet, Replica};
 use crate::engine::install::{self, Installed};
@@ -201,7 +201,7 @@ impl Fleet for OnKind {
     }
 
     async fn end(&mut self) -> Result<(), EngineError> {
-        chart::uninstall(self.site.cluster(), CILIUM).await.map_err(failed("uninstall Cilium"))?;
+        clean::uninstall(self.site.cluster()).await?;
         self.listeners.clear();
         self.nodes.iter_mut().for_each(|(_, started)| *started = Started::Ended);
         Ok(())
