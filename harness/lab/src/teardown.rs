@@ -58,7 +58,7 @@ impl Later {
     pub fn begin() -> io::Result<Self> {
         let mut kept = kept();
         if kept.line.is_none() {
-            kept.line = Some(behind::start(|line| Keeper { most: most(), namespaces: VecDeque::new() }.live(&line))?);
+            kept.line = Some(behind::start(|line| Backlog { most: most(), namespaces: VecDeque::new() }.live(&line))?);
         }
         kept.laters += 1;
         Ok(Self(()))
@@ -83,13 +83,13 @@ pub(crate) fn done_with(namespace: &OwnedFd) {
     }
 }
 
-/// Who keeps them, in a process of its own.
-struct Keeper {
+/// Those that wait to be taken down, in a process of its own.
+struct Backlog {
     most: usize,
     namespaces: VecDeque<Namespace>,
 }
 
-impl Keeper {
+impl Backlog {
     fn live(mut self, line: &UnixStream) -> io::Result<()> {
         while let (1.., passed) = passing::receive(line, &mut [0])? {
             for namespace in passed.into_iter().map(|fd| Namespace::of_fd("done with", fd)) {
