@@ -28,7 +28,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// The lab; may be left out where one is up.
-    #[arg(env = "UNDERLAY_LAB")]
+    #[arg(env = "UNDERLAY_LAB", hide_env_values = true)]
     name: Option<Name>,
 
     /// All that are up.

@@ -36,7 +36,7 @@ pub(super) struct Real {
     /// Where Cilium is, for the engine `agent`, in place of the official image of each scenario's version: a directory
     /// with usr/bin/cilium-agent, usr/bin/cilium-dbg and var/lib/cilium/bpf (an unpacked image, an own build), or a folder
     /// of such, by version (1.18.2/, 1.19/).
-    #[arg(long, value_name = "DIR", env = "UNDERLAY_CILIUM_ROOT")]
+    #[arg(long, value_name = "DIR", env = "UNDERLAY_CILIUM_ROOT", hide_env_values = true)]
     cilium_root: Option<PathBuf>,
 
     /// Cilium's image, in place of --cilium-root: its name in a registry (quay.io/cilium/cilium:v1.18.2), or a file that is
@@ -45,7 +45,7 @@ pub(super) struct Real {
     cilium_image: Option<String>,
 
     /// etcd's program, for the engine `agent`; without it, the one in PATH, else that of its official image.
-    #[arg(long, value_name = "FILE", env = "UNDERLAY_ETCD")]
+    #[arg(long, value_name = "FILE", env = "UNDERLAY_ETCD", hide_env_values = true)]
     etcd: Option<PathBuf>,
 
     /// etcd's image, in place of --etcd: by name (gcr.io/etcd-development/etcd:v3.5.21), or a file.
@@ -62,11 +62,17 @@ pub(super) struct Real {
 struct Kind {
     /// Where Cilium's chart comes from: a repository, an OCI reference (oci://quay.io/cilium/charts/cilium), or a packed
     /// chart or folder on this host.
-    #[arg(long, value_name = "URL|FILE|DIR", default_value = "https://helm.cilium.io", env = "UNDERLAY_CHART")]
+    #[arg(
+        long,
+        value_name = "URL|FILE|DIR",
+        default_value = "https://helm.cilium.io",
+        env = "UNDERLAY_CHART",
+        hide_env_values = true
+    )]
     chart: String,
 
     /// The image of nodes, in place of kind's own: it says which Kubernetes runs (kindest/node:v1.33.4).
-    #[arg(long, value_name = "IMAGE", env = "UNDERLAY_NODE_IMAGE")]
+    #[arg(long, value_name = "IMAGE", env = "UNDERLAY_NODE_IMAGE", hide_env_values = true)]
     node_image: Option<String>,
 
     /// Images from a file, as `docker save` writes it, in place of a registry. May be given more than once.

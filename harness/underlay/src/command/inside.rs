@@ -45,7 +45,7 @@ const NOT_RUNNABLE: u8 = 126;
 #[derive(Debug, clap::Args)]
 pub(super) struct Which {
     /// The lab; may be left out where one is up.
-    #[arg(long, value_name = "NAME", env = "UNDERLAY_LAB")]
+    #[arg(long, value_name = "NAME", env = "UNDERLAY_LAB", hide_env_values = true)]
     pub(super) lab: Option<Name>,
 }
 
