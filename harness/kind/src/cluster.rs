@@ -152,8 +152,8 @@ impl Cluster {
     }
 }
 
-/// The address that the API server tells, on the control plane's loopback interface while the lab isn't there yet: from
-/// Kubernetes 1.32 on kubeadm waits until the API server answers under it (cmd/kubeadm/app/util/apiclient/wait.go).
+/// The address that the API server tells, on the control plane's loopback interface while the lab isn't there yet: kubeadm
+/// waits until the API server answers under it (Kubernetes 1.34, cmd/kubeadm/app/util/apiclient/wait.go; not 1.31).
 struct Lent {
     container: String,
     address: String,
