@@ -179,7 +179,8 @@ async fn loopback() -> Result<(), Failed> {
     own_end.read_exact(&mut [0; 11])?;
     container.namespace.enter(connect)??;
     drop(lab);
-    Ok(drop(container.namespace.enter(connect)??))
+    container.namespace.enter(connect)??;
+    Ok(())
 }
 
 async fn management() -> Result<(), Failed> {
