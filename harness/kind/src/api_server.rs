@@ -9,18 +9,20 @@ use crate::node::Node;
 pub const MANIFEST: &str = "/etc/kubernetes/manifests/kube-apiserver.yaml";
 /// Its port on every address of its node.
 pub const PORT: u16 = 6443;
-const ADDRESS: &str = "- --advertise-address=";
+/// Its argument for the address it tells (Kubernetes 1.31, staging/src/k8s.io/apiserver/pkg/server/options).
+pub const ADVERTISE: &str = "advertise-address";
 
 /// The static pod with that address; none where it has it already.
 ///
 /// # Errors
 /// No line says the address.
 pub fn with_address(manifest: &str, address: Ipv4Addr) -> Result<Option<String>> {
-    let line = manifest.lines().find(|line| line.trim_start().starts_with(ADDRESS));
+    let argument = format!("- --{ADVERTISE}=");
+    let line = manifest.lines().find(|line| line.trim_start().starts_with(&argument));
     let line =
-        line.ok_or_else(|| Error::unread("the API server's manifest", format!("{MANIFEST} has no {ADDRESS}…")))?;
-    let (indent, _) = line.split_once(ADDRESS).expect("it begins so");
-    let new = format!("{indent}{ADDRESS}{address}");
+        line.ok_or_else(|| Error::unread("the API server's manifest", format!("{MANIFEST} has no {argument}…")))?;
+    let (indent, _) = line.split_once(&argument).expect("it begins so");
+    let new = format!("{indent}{argument}{address}");
     Ok((new != line).then(|| manifest.replacen(line, &new, 1)))
 }
 

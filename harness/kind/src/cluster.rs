@@ -13,7 +13,7 @@ use crate::config::{Role, Spec};
 use crate::error::{Error, Result};
 use crate::node::Node;
 use crate::tools::{Call, Tool, Tools};
-use crate::wait;
+use crate::wait::until;
 
 /// How long kind may take, the node image on the host.
 const CREATE: Duration = Duration::from_secs(600);
@@ -89,11 +89,16 @@ impl Cluster {
             .environment(NETWORK_VARIABLE, wanted.name)
             .input(wanted.spec.config(wanted.advertised).to_string())
             .patience(CREATE);
-        let lent = Lent::of(wanted);
-        match select(pin!(lent.add(tools)), pin!(tools.run(&create))).await {
-            Either::Left(((), creating)) => {
+        // As soon as there is a container; that there is none ever, kind says.
+        let add = lend(wanted, "add");
+        let lent = until("the API server's address is lent", CREATE, || async {
+            Ok(tools.run(&add).await.map_err(|error| error.to_string()))
+        });
+        match select(pin!(lent), pin!(tools.run(&create))).await {
+            Either::Left((lent, creating)) => {
                 creating.await?;
-                tools.run(&lent.call("delete")).await?;
+                lent?;
+                tools.run(&lend(wanted, "delete")).await?;
             }
             Either::Right((created, _)) => drop(created?),
         }
@@ -152,31 +157,15 @@ impl Cluster {
     }
 }
 
-/// The address that the API server tells, on the control plane's loopback interface while the lab isn't there yet: kubeadm
-/// waits until the API server answers under it (Kubernetes 1.34, cmd/kubeadm/app/util/apiclient/wait.go; not 1.31).
-struct Lent {
-    container: String,
-    address: String,
-}
-
-impl Lent {
-    fn of(wanted: &Wanted<'_>) -> Self {
-        let nodes = wanted.spec.nodes.iter().zip(wanted.spec.containers(wanted.name));
-        let control_plane = nodes.into_iter().find_map(|(role, name)| (*role == Role::ControlPlane).then_some(name));
-        let container = control_plane.expect("kind makes no cluster without one");
-        Self { container, address: format!("{}/32", wanted.advertised) }
-    }
-
-    fn call(&self, verb: &str) -> Call {
-        Call::new(Tool::Docker, ["exec", &self.container, "ip", "address", verb, &self.address, "dev", "lo"])
-    }
-
-    /// Puts it there, as soon as there is a container; that there is none ever, kind says.
-    async fn add(&self, tools: &Tools) {
-        while tools.run(&self.call("add")).await.is_err() {
-            tokio::time::sleep(wait::PAUSE).await;
-        }
-    }
+/// Lends the control plane's loopback interface the address that the API server tells, or takes it back, while the lab isn't
+/// there yet: kubeadm waits until the API server answers under it (Kubernetes 1.34, cmd/kubeadm/app/util/apiclient/wait.go;
+/// not 1.31).
+fn lend(wanted: &Wanted<'_>, verb: &str) -> Call {
+    let nodes = wanted.spec.nodes.iter().zip(wanted.spec.containers(wanted.name));
+    let control_plane = nodes.into_iter().find_map(|(role, name)| (*role == Role::ControlPlane).then_some(name));
+    let container = control_plane.expect("kind makes no cluster without one");
+    let address = format!("{}/32", wanted.advertised);
+    Call::new(Tool::Docker, ["exec", &container, "ip", "address", verb, &address, "dev", "lo"])
 }
 
 /// Deletes a cluster by its name, as far as it is there.

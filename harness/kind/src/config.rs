@@ -6,8 +6,7 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// The API server's argument for the address it tells (Kubernetes 1.31, staging/src/k8s.io/apiserver/pkg/server/options).
-const ADVERTISE: &str = "advertise-address";
+use crate::api_server::ADVERTISE;
 
 /// A node's part in the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result};
 
 /// Between two looks: each is a program that runs.
-pub(crate) const PAUSE: Duration = Duration::from_millis(250);
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// What a look finds: it is so, with what was found; or the reason why not.
 pub type Look<T> = std::result::Result<T, String>;

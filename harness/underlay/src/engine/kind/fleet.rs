@@ -109,8 +109,7 @@ impl Fleet for OnKind {
         }
         phase(&mut fleet, "helm");
         // They wait for the agents as CoreDNS does, and so the agents compile for all pods at once.
-        let nodes: Vec<_> = fleet.nodes.iter().map(|(node, _)| node.clone()).collect();
-        fleet.made = pods::make(&fleet.kubernetes, &nodes, &wanted::pods(case)).await?;
+        fleet.made = pods::make(&fleet.kubernetes, &fleet.all_nodes(), &wanted::pods(case)).await?;
         fleet.await_agents().await?;
         Ok(fleet)
     }
@@ -136,9 +135,8 @@ impl Fleet for OnKind {
     }
 
     async fn admit(&mut self, _: &Case, wanted: Vec<Vec<Wanted>>) -> Result<Vec<Vec<Pod>>, EngineError> {
-        let nodes: Vec<_> = self.nodes.iter().map(|(node, _)| node.clone()).collect();
         let replicas = wanted.iter().flatten().filter(|pod| pod.name.starts_with(COREDNS)).count();
-        self.pods = pods::find(&self.kubernetes, &nodes, &self.made, replicas).await?;
+        self.pods = pods::find(&self.kubernetes, &self.all_nodes(), &self.made, replicas).await?;
         let pairs = self.pods.iter().zip(&wanted).flat_map(|(pods, wanted)| {
             let of = |pod: &Pod| wanted.iter().find(|wanted| wanted.name == pod.name).map(|wanted| wanted.address);
             pods.iter().filter_map(move |pod| Some((pod.address, of(pod)?))).collect::<Vec<_>>()
@@ -229,6 +227,10 @@ impl Fleet for OnKind {
 }
 
 impl OnKind {
+    fn all_nodes(&self) -> Vec<KindNode> {
+        self.nodes.iter().map(|(node, _)| node.clone()).collect()
+    }
+
     /// Nodes whose agents run, with how many pods they have.
     fn running(&self) -> impl Iterator<Item = (&KindNode, usize)> {
         let pods = self.pods.iter().map(Vec::len).chain(std::iter::repeat(0));
@@ -292,8 +294,7 @@ impl OnKind {
     }
 
     async fn await_agents(&mut self) -> Result<(), EngineError> {
-        let nodes: Vec<_> = self.nodes.iter().map(|(node, _)| node.clone()).collect();
-        let started = agents::started(&self.kubernetes, &nodes).await?;
+        let started = agents::started(&self.kubernetes, &self.all_nodes()).await?;
         for ((_, known), now) in self.nodes.iter_mut().zip(started) {
             *known = now;
         }
