@@ -14,6 +14,8 @@ use nix::unistd::{ForkResult, fork};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use crate::limits::no_more_threads;
+
 /// A packet socket that is bound to no protocol: it receives nothing until it is bound. nix has no protocol 0.
 pub(crate) fn packet_socket() -> io::Result<OwnedFd> {
     // SAFETY: a system call without pointers.
@@ -56,5 +58,5 @@ pub fn fork_alone() -> io::Result<ForkResult> {
         return Err(io::Error::other("a process with more than one thread can't be forked"));
     }
     // SAFETY: with a single thread nobody else can hold a lock or be halfway through anything.
-    Ok(unsafe { fork() }?)
+    unsafe { fork() }.map_err(|errno| no_more_threads(errno.into()))
 }

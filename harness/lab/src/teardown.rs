@@ -21,6 +21,7 @@ use nix::sys::sysinfo::sysinfo;
 
 use crate::behind;
 use crate::error::Result;
+use crate::limits::memory_of_group;
 use crate::namespace::Namespace;
 use crate::passing;
 
@@ -28,7 +29,7 @@ use crate::passing;
 const MOST: u64 = 4096;
 /// What a namespace takes of the kernel's memory, in bytes.
 const SIZE: u64 = 400 << 10;
-/// Of what the host has, this part may be taken up by namespaces that nobody uses any more.
+/// Of what the host has, or the process's cgroup, this part may be taken up by namespaces that nobody uses any more.
 const SHARE: u64 = 4;
 /// The kinds of links whose end takes the kernel long.
 const SLOW: [&str; 2] = ["bridge", "vxlan"];
@@ -134,7 +135,7 @@ fn most() -> usize {
     let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
     let namespaces = fs::read_to_string("/proc/sys/user/max_net_namespaces").ok();
     let namespaces = namespaces.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
-    let memory = sysinfo().map_or(0, |host| host.ram_unused());
+    let memory = sysinfo().map_or(0, |host| host.ram_unused()).min(memory_of_group().unwrap_or(u64::MAX));
     // The socket in each is a file, too.
     let most = MOST.min(memory / SIZE / SHARE).min(files / SHARE / 2).min(namespaces / SHARE);
     usize::try_from(most).unwrap_or(usize::MAX)

@@ -3,7 +3,6 @@
 //! A case runs once. One that would pass the second time is a flaky one, and its first result is the result.
 
 use std::num::NonZeroUsize;
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -146,17 +145,13 @@ const THREADS_PER_CORE: usize = 4;
 /// The runtime that carries labs. Its threads are as many whatever the labs' number and size.
 ///
 /// # Errors
-/// The kernel gives no thread or no descriptor.
+/// The kernel gives no thread, no memory or no descriptor.
 pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    // tokio panics where there is no room for its own pair for signals (tokio 1.54, signal/unix.rs), which comes after
-    // a poll and its waker.
-    let room: [_; 3] = std::array::from_fn(|_| UnixStream::pair());
-    for pair in room {
-        pair?;
-    }
+    let carrying = THREADS_PER_CORE * cores;
+    lab::limits::room(carrying + WAITING_THREADS)?;
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(THREADS_PER_CORE * cores)
+        .worker_threads(carrying)
         .max_blocking_threads(WAITING_THREADS)
         .enable_all()
         .build()

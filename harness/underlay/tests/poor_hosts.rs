@@ -32,6 +32,13 @@ fn main() -> ExitCode {
         Elsewhere::Files(24).trial("with_24_files", list, short_of_files),
         Elsewhere::Files(40).trial("with_40_files", list, short_of_files),
         Elsewhere::Files(64).trial("with_64_files", list, short_of_files),
+        // Too few for the process that clears up behind a run, and for the runtime's threads.
+        Elsewhere::Threads(1).trial("with_1_thread", list, short_of_threads),
+        Elsewhere::Threads(8).trial("with_8_threads", list, short_of_threads),
+        Elsewhere::Threads(24).trial("with_24_threads", list, short_of_threads),
+        // Too little for what labs take.
+        Elsewhere::Memory(96).trial("with_96_mib", list, short_of_memory),
+        Elsewhere::Memory(400).trial("with_400_mib", list, short_of_memory),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
 }
@@ -69,13 +76,25 @@ fn skipped(elsewhere: Elsewhere, reason: &[&str], remedy: &str) -> Result<(), Fa
 }
 
 /// The limit is the user's to raise, and cases that met it may not be taken for anything but errors.
-fn short_of_files(elsewhere: Elsewhere) -> Result<(), Failed> {
+fn short(elsewhere: Elsewhere, why: &str, told: &[&str]) -> Result<(), Failed> {
     let output = elsewhere.underlay(&["test", SCENARIO, "--jobs", "1", "--color", "never"])?;
     calm(&output)?;
-    ended(&output, exit::HARNESS, "a lab takes more files")?;
+    ended(&output, exit::HARNESS, why)?;
     let said = in_one_line(&output);
-    match ["RLIMIT_NOFILE", "ulimit -n"].iter().find(|word| !said.contains(**word)) {
+    match told.iter().find(|word| !said.contains(**word)) {
         Some(word) => Err(format!("the limit and what raises it should be told, {word:?} is not:\n{said}").into()),
         None => Ok(()),
     }
+}
+
+fn short_of_files(elsewhere: Elsewhere) -> Result<(), Failed> {
+    short(elsewhere, "a lab takes more files", &["RLIMIT_NOFILE", "ulimit -n"])
+}
+
+fn short_of_threads(elsewhere: Elsewhere) -> Result<(), Failed> {
+    short(elsewhere, "the program takes more threads", &["RLIMIT_NPROC", "ulimit -u"])
+}
+
+fn short_of_memory(elsewhere: Elsewhere) -> Result<(), Failed> {
+    short(elsewhere, "labs take more memory", &["RLIMIT_AS", "ulimit -v"])
 }

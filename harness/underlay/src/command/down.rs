@@ -74,7 +74,8 @@ fn tell(lab: &Entry) -> Result<(), Refusal> {
 fn wait(folder: &Folder, lab: &Entry) -> Result<(), Refusal> {
     let (told, ended) = mpsc::channel();
     let (folder, name) = (folder.clone(), lab.name.clone());
-    thread::spawn(move || told.send(folder.wait(&name)));
+    let waits = thread::Builder::new().spawn(move || told.send(folder.wait(&name)));
+    waits.map_err(|error| Refusal::harness("start a thread", &error))?;
     match ended.recv_timeout(PATIENCE) {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(Refusal::harness(&format!("wait for the end of lab `{}`", lab.name), &error)),

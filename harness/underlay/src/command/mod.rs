@@ -239,7 +239,9 @@ fn later() -> Result<lab::teardown::Later, Stop> {
 
 /// A runtime on this thread alone: for what isn't a lab's, also before the process enters a namespace.
 fn lone_runtime() -> Result<tokio::runtime::Runtime, Stop> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    // Without a thread: one that has only just ended would keep the process out of a user namespace.
+    let room = lab::limits::room(0);
+    let runtime = room.and_then(|()| tokio::runtime::Builder::new_current_thread().enable_all().build());
     runtime.map_err(|source| Stop::Harness { step: "start the runtime", source })
 }
 

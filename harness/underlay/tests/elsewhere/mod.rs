@@ -1,4 +1,4 @@
-//! The program, run on a host other than this one seems: by an ordinary user, without a TUN device, short of files.
+//! The program, run on a host other than this one seems: by an ordinary user, without a TUN device, short of files, threads or memory.
 //!
 //! The test's own program is started again with [`VARIABLE`] set, changes what it may see or do while it has one thread,
 //! and becomes `underlay`: nothing of it outlives that process.
@@ -42,6 +42,10 @@ pub enum Elsewhere {
     NoUserNamespaces,
     /// A process may have this many files open and no more.
     Files(u64),
+    /// The user is an ordinary one, and may have this many processes and threads and no more.
+    Threads(u64),
+    /// A process may take this many MiB of addresses and no more.
+    Memory(u64),
 }
 
 impl Elsewhere {
@@ -52,7 +56,16 @@ impl Elsewhere {
             "closed-tun" => Some(Self::ClosedTun),
             "no-tun" => Some(Self::NoTun),
             "no-user-namespaces" => Some(Self::NoUserNamespaces),
-            files => Some(Self::Files(files.strip_prefix("files-")?.parse().ok()?)),
+            limited => {
+                let (what, count) = limited.rsplit_once('-')?;
+                let limit = match what {
+                    "files" => Self::Files,
+                    "threads" => Self::Threads,
+                    "memory" => Self::Memory,
+                    _ => return None,
+                };
+                Some(limit(count.parse().ok()?))
+            }
         }
     }
 
@@ -64,6 +77,8 @@ impl Elsewhere {
             Self::NoTun => "no-tun".to_owned(),
             Self::NoUserNamespaces => "no-user-namespaces".to_owned(),
             Self::Files(count) => format!("files-{count}"),
+            Self::Threads(count) => format!("threads-{count}"),
+            Self::Memory(count) => format!("memory-{count}"),
         }
     }
 
@@ -94,6 +109,12 @@ impl Elsewhere {
                 fs::write("/proc/sys/user/max_user_namespaces", "0")
             }
             Self::Files(count) => Ok(setrlimit(Resource::RLIMIT_NOFILE, count, count)?),
+            Self::Threads(count) => {
+                // Root is not held to it.
+                Self::Ordinary.settle()?;
+                Ok(setrlimit(Resource::RLIMIT_NPROC, count, count)?)
+            }
+            Self::Memory(count) => Ok(setrlimit(Resource::RLIMIT_AS, count << 20, count << 20)?),
         }
     }
 
