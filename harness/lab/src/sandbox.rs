@@ -7,6 +7,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
@@ -19,10 +20,18 @@ use crate::namespace::Namespace;
 /// Where the process came from, once it has left.
 static OUTSIDE: OnceLock<Namespace> = OnceLock::new();
 
+/// Whether it came in by way of a user namespace.
+static ROOTLESS: AtomicBool = AtomicBool::new(false);
+
 /// The network namespace the process was started in; none before [`enter`], or where it can't get back there since it
 /// isn't root. Only for programs that are run for what is there: this one's own sockets belong into a lab.
 pub fn outside() -> Option<&'static Namespace> {
     OUTSIDE.get()
+}
+
+/// Whether the process may act in namespaces of its own only, since it came in by way of a user namespace.
+pub fn is_rootless() -> bool {
+    ROOTLESS.load(Ordering::Relaxed)
 }
 
 /// How the process may act.
@@ -66,6 +75,7 @@ pub fn enter() -> Result<Privilege, Missing> {
     // AppArmor lets the user namespace be made and then takes its capabilities away: this is where it shows.
     map().map_err(|error| missing(format!("user namespace: {error}")))?;
     unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| refused(errno, "net"))?;
+    ROOTLESS.store(true, Ordering::Relaxed);
     Ok(Privilege::UserNamespace)
 }
 

@@ -47,6 +47,8 @@ pub struct Observed {
     pub doubts: Vec<String>,
     /// How long each phase took, in order.
     pub phases: Vec<(&'static str, Duration)>,
+    /// The version of Kubernetes, where it is a real one.
+    pub kubernetes: Option<String>,
     /// What each node's agent wrote to its log, where it is a real one.
     pub logs: Vec<(String, Vec<String>)>,
     /// What happened before all this, step by step.
@@ -70,6 +72,7 @@ impl Observed {
             drops: Vec::new(),
             doubts: Vec::new(),
             phases: Vec::new(),
+            kubernetes: None,
             logs: Vec::new(),
             timeline: Timeline::default(),
         }

@@ -9,9 +9,11 @@ use support::reports::{HOSTILE, golden, hostile, mixed};
 use topology::Network;
 use underlay::report::github::{self, Root};
 use underlay::report::human;
+use underlay::report::merge::merge;
 use underlay::report::paint::Paint;
 use underlay::report::picture::{mermaid, svg};
 use underlay::report::render::{self, Form, Unreadable};
+use underlay::report::schema::Report;
 use underlay::report::schema::topology::Topology;
 use underlay::report::{html, junit, markdown};
 
@@ -39,6 +41,54 @@ fn annotations() {
     let text = github::annotations(&mixed(), &root());
     golden("mixed.annotations", &text);
     assert!(text.contains("file=below/scenarios/by/hand.yaml,line=31"), "from the repository's top: {text}");
+}
+
+/// Half of a run, its first share of two, brought twice: by root and by an ordinary user, of whom the latter was stopped.
+fn joined() -> Report {
+    let part = |rootless| {
+        let mut report = mixed();
+        report.host.shard = Some("1/2".parse().expect("a share"));
+        report.host.rootless = rootless;
+        report
+    };
+    let mut stopped = part(true);
+    stopped.interrupted = Some("SIGTERM".to_owned());
+    merge(vec![("root.json".to_owned(), part(false)), ("rootless.json".to_owned(), stopped)])
+}
+
+#[test]
+fn what_is_wrong_with_joined_reports_is_in_every_form() {
+    let report = joined();
+    let forms = [
+        html::render(&report),
+        markdown::render(&report, markdown::LIMIT),
+        junit::render(&report).expect("XML can be written"),
+    ];
+    for (form, lines) in forms.iter().flat_map(|form| report.merge.iter().map(move |merge| (form, merge.faults()))) {
+        for (kind, lines) in lines {
+            assert!(lines.iter().all(|line| form.contains(line)), "{kind} {lines:?} in:\n{form}");
+        }
+        assert!(form.contains("2/2") && form.contains("rootless.json") && form.contains("x86_64 rootless"), "{form}");
+    }
+    let suites = quick_junit::Report::deserialize_from_str(&forms[2]).expect("what is written can be read").test_suites;
+    let failed = |suite: &quick_junit::TestSuite| (suite.name.to_string(), suite.test_cases.len(), suite.failures);
+    assert_eq!(failed(&suites[0]), ("joined reports".to_owned(), 3, 2), "a share is missing, a run was interrupted");
+}
+
+/// The same case with another Kubernetes is another case: nothing is there twice.
+#[test]
+fn versions_of_kubernetes_are_told_apart() {
+    let part = |version: &str| {
+        let mut report = mixed();
+        report.cases.iter_mut().for_each(|case| case.kubernetes = Some(version.to_owned()));
+        (format!("{version}.json"), report)
+    };
+    let cases = mixed().cases.len();
+    let report = merge(vec![part("1.33.4"), part("1.34.0")]);
+    assert_eq!(report.cases.len(), 2 * cases);
+    assert!(report.merge.as_ref().is_some_and(|merge| merge.doubles.is_empty()));
+    let text = human::render(&report, Paint(false), 80);
+    assert!(text.contains("Kubernetes 1.33.4") && text.contains("Kubernetes 1.34.0"), "{text}");
 }
 
 /// Every element and attribute of a page of hostile texts is one that a page without them has too.

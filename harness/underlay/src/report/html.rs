@@ -8,6 +8,7 @@ use indexmap::IndexMap;
 use maud::{Markup, html};
 
 use super::page::page;
+use super::paint::Paint;
 use super::picture::svg::{self, Gallery};
 use super::schema::steps::{Step, Stream};
 use super::schema::walk::{Change, Hop, Walk};
@@ -33,6 +34,12 @@ pub fn render(report: &Report) -> String {
         a class="skip" href="#tables" { "Skip to the tables" }
         header { (head(report, &groups)) }
         main id="tables" {
+            @if let Some(merge) = &report.merge {
+                section class="joined" {
+                    h2 { "Joined reports" }
+                    pre { (merge.text(Paint(false))) }
+                }
+            }
             @for section in &sections { (section) }
             @if report.cases.is_empty() { p { "No case has finished." } }
         }
@@ -94,7 +101,7 @@ fn head(report: &Report, groups: &[Vec<&Case>]) -> Markup {
             p class="bad" role="alert" { "Interrupted by " (signal) ": cases are missing." }
         }
         p class="dim" {
-            (report.host.os) " " (report.host.kernel) " " (report.host.arch) ", " (report.host.cpus) " processors"
+            (report.host.place()) ", " (report.host.cpus) " processors"
             " · underlay " (report.host.underlay) " · " (seconds(report.duration_ms))
         }
         @let lacking: Vec<_> = report.host.capabilities.iter().filter(|capability| !capability.works).collect();

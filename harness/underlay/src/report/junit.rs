@@ -10,6 +10,7 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Property, Report as Document, TestCase, TestCaseStatus, TestSuite, XmlString};
 
 use super::human;
+use super::merge::Merge;
 use super::paint::Paint;
 use super::schema::{Case, Host, Report};
 use super::table::{about, about_in, groups, shown_whole};
@@ -23,8 +24,27 @@ use crate::verdict::{Provenance, Verdict};
 pub fn render(report: &Report) -> io::Result<String> {
     let mut document = Document::new("underlay");
     document.set_time(Duration::from_millis(report.duration_ms));
+    document.add_test_suites(report.merge.as_ref().map(joined));
     document.add_test_suites(groups(&report.cases).iter().map(|group| suite(group, &report.host)));
     document.to_string().map_err(io::Error::other)
+}
+
+/// Whether joined reports are whole: a test for each way in which they might not be.
+fn joined(merge: &Merge) -> TestSuite {
+    const NAME: &str = "joined reports";
+    let mut suite = TestSuite::new(NAME);
+    suite.add_test_cases(merge.faults().map(|(kind, lines)| {
+        let mut status = TestCaseStatus::success();
+        if !lines.is_empty() {
+            status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+            status.set_type(kind).set_message(text(&lines.join("; ")));
+        }
+        let mut test = TestCase::new(format!("nothing {kind}"), status);
+        test.set_classname(NAME);
+        test
+    }));
+    suite.set_system_out(text(&merge.text(Paint(false))));
+    suite
 }
 
 fn suite(group: &[&Case], host: &Host) -> TestSuite {
@@ -40,11 +60,13 @@ fn suite(group: &[&Case], host: &Host) -> TestSuite {
         ("decisions", decisions),
         ("model", &first.model),
         ("cilium", &first.cilium),
+        ("kubernetes", first.kubernetes.as_deref().unwrap_or_default()),
         ("file", &first.file),
         ("kernel", &host.kernel),
         ("underlay", &host.underlay),
     ];
-    suite.add_properties(properties.map(|(name, value)| Property::new(name, text(value))));
+    let told = properties.into_iter().filter(|(_, value)| !value.is_empty());
+    suite.add_properties(told.map(|(name, value)| Property::new(name, text(value))));
     suite.set_time(group.iter().map(|case| Duration::from_millis(case.duration_ms)).sum());
     suite.add_test_cases(group.iter().map(|case| test(case)));
     suite

@@ -58,7 +58,7 @@ pub struct Differing {
     pub case: String,
     /// `verdict`, or a column of the table.
     pub about: String,
-    /// What it came to, by kernel and architecture.
+    /// What it came to, by kernel, architecture and kind of user.
     pub values: IndexMap<String, String>,
 }
 
@@ -68,11 +68,23 @@ impl Merge {
         self.missing.is_empty() && self.doubles.is_empty() && self.parts.iter().all(|part| part.interrupted.is_none())
     }
 
+    /// What keeps it from being whole, by kind.
+    pub fn faults(&self) -> [(&'static str, Vec<String>); 3] {
+        let cut =
+            self.parts.iter().filter_map(|part| Some(format!("{}: by {}", part.file, part.interrupted.as_ref()?)));
+        let doubles = self.doubles.iter().map(|double| format!("{} in {}", double.case, double.files.join(", ")));
+        [
+            ("missing", self.missing.iter().map(ToString::to_string).collect()),
+            ("interrupted", cut.collect()),
+            ("twice", doubles.collect()),
+        ]
+    }
+
     /// For people.
     pub fn text(&self, paint: Paint) -> String {
         let mut out = String::new();
         let cases: usize = self.parts.iter().map(|part| part.cases).sum();
-        let hosts: BTreeSet<_> = self.parts.iter().map(|part| place(&part.host)).collect();
+        let hosts: BTreeSet<_> = self.parts.iter().map(|part| part.host.place()).collect();
         let hosts = hosts.into_iter().collect::<Vec<_>>().join("; ");
         let _ = writeln!(out, "{} reports, {cases} cases, on {hosts}", self.parts.len());
         let shares: BTreeSet<_> = self.parts.iter().filter_map(|part| part.host.shard).collect();
@@ -80,13 +92,9 @@ impl Merge {
             let there = shares.iter().filter(|share| share.of == of).count();
             let _ = writeln!(out, "shards: {there} of {of}");
         }
-        let missing: Vec<_> = self.missing.iter().map(ToString::to_string).collect();
-        list(&mut out, &paint.bad("missing:"), &missing);
-        let cut =
-            self.parts.iter().filter_map(|part| Some(format!("{}: by {}", part.file, part.interrupted.as_ref()?)));
-        list(&mut out, &paint.bad("interrupted:"), &cut.collect::<Vec<_>>());
-        let doubles = self.doubles.iter().map(|double| format!("{} in {}", double.case, double.files.join(", ")));
-        list(&mut out, &paint.bad("twice:"), &doubles.collect::<Vec<_>>());
+        for (kind, lines) in self.faults() {
+            list(&mut out, &paint.bad(&format!("{kind}:")), &lines);
+        }
         let differing = self.differing.iter().map(|differing| {
             let values: Vec<_> = differing.values.iter().map(|(place, value)| format!("{value} on {place}")).collect();
             format!("{} of {}: {}", differing.about, differing.case, values.join(", "))
@@ -105,14 +113,9 @@ fn list(out: &mut String, title: &str, lines: &[String]) {
     }
 }
 
-/// What makes hosts differ in what they can come to.
-fn place(host: &Host) -> String {
-    format!("{} {} {}", host.os, host.kernel, host.arch)
-}
-
 /// What makes a case another one, wherever it runs.
-fn identity(case: &Case) -> (String, String, String, String) {
-    (case.id(), case.engine.clone(), case.model.clone(), case.cilium.clone())
+fn identity(case: &Case) -> (String, String, String, String, Option<String>) {
+    (case.id(), case.engine.clone(), case.model.clone(), case.cilium.clone(), case.kubernetes.clone())
 }
 
 /// Joins reports, each with its file's name.
@@ -127,7 +130,7 @@ pub fn merge(reports: Vec<(String, Report)>) -> Report {
     let (mut interrupted, mut duration_ms) = (None, 0);
     for (file, report) in reports {
         let Report { host, cases, .. } = report;
-        let at = place(&host);
+        let at = host.place();
         merge.parts.push(Part {
             file: file.clone(),
             host: host.clone(),
@@ -168,8 +171,8 @@ pub fn merge(reports: Vec<(String, Report)>) -> Report {
         }));
     }
     let order = |case: &Case| {
-        let Case { scenario, engine, model, cilium, variant, .. } = case;
-        (scenario.clone(), engine.clone(), model.clone(), cilium.clone(), variant.clone())
+        let Case { scenario, engine, model, cilium, kubernetes, variant, .. } = case;
+        (scenario.clone(), engine.clone(), model.clone(), cilium.clone(), kubernetes.clone(), variant.clone())
     };
     cases.sort_by_cached_key(order);
     let mut summary = Summary::default();
@@ -220,6 +223,7 @@ fn joined(parts: &[Part]) -> Host {
         os: all(|host| &host.os),
         kernel: all(|host| &host.kernel),
         arch: all(|host| &host.arch),
+        rootless: parts.iter().any(|part| part.host.rootless),
         cpus: parts.iter().map(|part| part.host.cpus).sum(),
         underlay: all(|host| &host.underlay),
         capabilities: Vec::new(),

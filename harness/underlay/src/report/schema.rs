@@ -58,6 +58,9 @@ pub struct Host {
     pub kernel: String,
     /// The machine's architecture, `x86_64`.
     pub arch: String,
+    /// Whether the run was an ordinary user's, root in a namespace of its own only.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rootless: bool,
     /// How many processors the run could use.
     pub cpus: usize,
     /// This program's version.
@@ -91,7 +94,13 @@ impl Capability {
 }
 
 impl Host {
-    /// This one.
+    /// What makes hosts differ in what they can come to: `Linux 6.12.48-cloud-amd64 x86_64 rootless`.
+    pub fn place(&self) -> String {
+        let user = if self.rootless { " rootless" } else { "" };
+        format!("{} {} {}{user}", self.os, self.kernel, self.arch)
+    }
+
+    /// This one, as the process by now may use it.
     pub fn here() -> Self {
         let names = nix::sys::utsname::uname().ok();
         let text = |part: Option<&std::ffi::OsStr>| part.map(|part| part.to_string_lossy().into_owned());
@@ -99,6 +108,7 @@ impl Host {
             os: text(names.as_ref().map(|names| names.sysname())).unwrap_or_default(),
             kernel: text(names.as_ref().map(|names| names.release())).unwrap_or_default(),
             arch: text(names.as_ref().map(|names| names.machine())).unwrap_or_default(),
+            rootless: lab::sandbox::is_rootless(),
             cpus: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             underlay: env!("CARGO_PKG_VERSION").to_owned(),
             capabilities: Vec::new(),
@@ -126,6 +136,9 @@ pub struct Case {
     pub cilium: String,
     /// Whether the model of this version was checked against a real one's behaviour.
     pub cilium_verified: bool,
+    /// The version of Kubernetes, `1.31.4`, where it is a real one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubernetes: Option<String>,
     /// What it came to.
     pub verdict: Verdict,
     /// Why it was skipped, erred, or is doubtful as a whole.
@@ -508,6 +521,9 @@ impl From<&CaseResult> for Case {
             model: case.model.to_string(),
             cilium: case.version.to_string(),
             cilium_verified: case.version.checked() == cilium::version::Checked::Measured,
+            kubernetes: observed
+                .and_then(|observed| observed.kubernetes.as_ref())
+                .map(|version| version.trim_start_matches('v').to_owned()),
             verdict: result.verdict,
             reason: result.reason.clone(),
             missing: result.missing.as_ref().map(Missing::from),

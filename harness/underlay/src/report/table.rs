@@ -39,7 +39,7 @@ pub enum Look {
     Refuted,
 }
 
-/// `model: guide · Cilium 1.18.2 · engine netns (model)`
+/// `model: guide · Cilium 1.18.2 · engine netns (model)`, with Kubernetes' version where there is one.
 pub fn conditions(case: &Case) -> String {
     let decisions = match case.decisions {
         Provenance::Model => "model",
@@ -47,17 +47,21 @@ pub fn conditions(case: &Case) -> String {
         Provenance::Stub => "stub",
     };
     let unverified = if case.cilium_verified { "" } else { " (unverified)" };
-    format!("model: {} · Cilium {}{unverified} · engine {} ({decisions})", case.model, case.cilium, case.engine)
+    let kubernetes = case.kubernetes.as_ref().map(|version| format!(" · Kubernetes {version}")).unwrap_or_default();
+    let Case { model, cilium, engine, .. } = case;
+    format!("model: {model} · Cilium {cilium}{unverified}{kubernetes} · engine {engine} ({decisions})")
 }
 
-/// Cases that share a table: the same scenario, engine, model and version.
+/// Cases that share a table: the same scenario, engine, model and versions.
 pub fn groups(cases: &[Case]) -> Vec<Vec<&Case>> {
     let mut groups: Vec<Vec<&Case>> = Vec::new();
     for case in cases {
         let same = |group: &&mut Vec<&Case>| {
-            let first = group[0];
-            (&first.scenario, &first.engine, &first.model, &first.cilium)
-                == (&case.scenario, &case.engine, &case.model, &case.cilium)
+            let key = |case: &Case| {
+                let Case { scenario, engine, model, cilium, kubernetes, .. } = case.clone();
+                (scenario, engine, model, cilium, kubernetes)
+            };
+            key(group[0]) == key(case)
         };
         match groups.iter_mut().find(same) {
             Some(group) => group.push(case),

@@ -26,6 +26,7 @@ pub fn host() -> Host {
         os: "Linux".into(),
         kernel: "6.12".into(),
         arch: "x86_64".into(),
+        rootless: false,
         cpus: 2,
         underlay: "0.1.0".into(),
         capabilities: vec![capability("veth pairs", None), capability("TUN devices", Some("/dev/net/tun: ENOENT"))],

@@ -160,10 +160,15 @@ impl Setup {
         let _ = self.0.kubernetes.set(kubelet.to_owned());
     }
 
+    /// What kubelets call themselves, `v1.31.4`, once there was one.
+    pub fn kubernetes(&self) -> Option<&str> {
+        self.0.kubernetes.get().map(String::as_str)
+    }
+
     /// What runs, of that version of Cilium: its chart, Kubernetes once there was one, the programs.
     pub fn component(&self, version: &Version) -> Option<String> {
         let chart = &self.release(version).ok()?.chart.version;
-        let kubernetes = self.0.kubernetes.get().map(|kubelet| format!(", Kubernetes {kubelet}")).unwrap_or_default();
+        let kubernetes = self.kubernetes().map(|kubelet| format!(", Kubernetes {kubelet}")).unwrap_or_default();
         Some(format!("Cilium {chart} by its chart{kubernetes}, {}", self.programs().ok()?))
     }
 
