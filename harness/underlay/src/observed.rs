@@ -45,6 +45,8 @@ pub struct Observed {
     pub drops: Vec<(String, String, u64)>,
     /// Why the evidence can't be trusted, if it can't: frames lost by the capture.
     pub doubts: Vec<String>,
+    /// Whether this machine was too busy for silence to prove anything: one of the doubts, and chance.
+    pub late: bool,
     /// How long each phase took, in order.
     pub phases: Vec<(&'static str, Duration)>,
     /// The version of Kubernetes, where it is a real one.
@@ -71,6 +73,7 @@ impl Observed {
             overlay_paths: Vec::new(),
             drops: Vec::new(),
             doubts: Vec::new(),
+            late: false,
             phases: Vec::new(),
             kubernetes: None,
             logs: Vec::new(),

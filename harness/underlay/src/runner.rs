@@ -2,6 +2,7 @@
 //!
 //! A case runs once. One that would pass the second time is a flaky one, and its first result is the result.
 
+use std::collections::{HashSet, VecDeque};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Instant;
@@ -30,6 +31,13 @@ pub enum Event {
     CaseStarted {
         /// Its number.
         index: usize,
+    },
+    /// A case came to no verdict, since this machine was too busy: it begins again when the others are done.
+    CasePutOff {
+        /// Its number.
+        index: usize,
+        /// What it came to.
+        result: Arc<CaseResult>,
     },
     /// A case has come to an end.
     CaseFinished {
@@ -160,7 +168,8 @@ pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 /// Runs every case on `engine`, `jobs` at a time, until all are done or `interrupt` comes. What still runs then is
 /// dropped: labs vanish with their futures.
 ///
-/// A panic in a case is that case's error; the others go on.
+/// A panic in a case is that case's error; the others go on. A case that came to no verdict since this machine was too
+/// busy runs once more, alone, when the others are done.
 ///
 /// # Errors
 /// A reporter can't write. The run ends there.
@@ -178,22 +187,27 @@ pub async fn run(
 
     let mut summary = Summary::default();
     let mut interrupted = None;
-    let mut waiting: Vec<_> = cases.iter().cloned().enumerate().collect();
+    let mut waiting: Vec<usize> = (0..cases.len()).collect();
     if jobs > 1 {
         // What takes longest begins first, or it runs alone at the end: steps take their time one after the other.
-        waiting.sort_by_key(|(_, case)| std::cmp::Reverse(step::flat(&case.steps).len()));
+        waiting.sort_by_key(|index| std::cmp::Reverse(step::flat(&cases[*index].steps).len()));
     }
     let mut waiting = waiting.into_iter();
     let mut running: JoinSet<CaseResult> = JoinSet::new();
     let mut known: Vec<(Id, usize, Instant)> = Vec::new();
+    let mut put_off: VecDeque<usize> = VecDeque::new();
+    let mut second: HashSet<usize> = HashSet::new();
     let mut finished = 0;
     tokio::pin!(interrupt);
     loop {
-        while running.len() < jobs
-            && let Some((index, case)) = waiting.next()
-        {
+        let mut next: Vec<usize> = waiting.by_ref().take(jobs - running.len()).collect();
+        if next.is_empty() && running.is_empty() {
+            next.extend(put_off.pop_front());
+            second.extend(&next);
+        }
+        for index in next {
             tell(Event::CaseStarted { index })?;
-            let engine = Arc::clone(&engine);
+            let (engine, case) = (Arc::clone(&engine), Arc::clone(&cases[index]));
             let task = running.spawn(async move { one(&*engine, case).await });
             known.push((task.id(), index, Instant::now()));
         }
@@ -214,7 +228,7 @@ pub async fn run(
         };
         let at = known.iter().position(|(known, ..)| *known == id).expect("every task was noted when it was started");
         let (_, index, started) = known.swap_remove(at);
-        let result = match joined {
+        let mut result = match joined {
             Ok((_, result)) => result,
             Err(error) => {
                 let reason = panic_message(error);
@@ -223,6 +237,12 @@ pub async fn run(
                 judge(case, engine.name(), engine.provenance(), started.elapsed(), Err(failed))
             }
         };
+        result.again = second.contains(&index);
+        if result.is_worth_another_run() && !result.again {
+            put_off.push_back(index);
+            tell(Event::CasePutOff { index, result: Arc::new(result) })?;
+            continue;
+        }
         finished += 1;
         summary.add(result.verdict, result.claims.iter().map(|claim| claim.held));
         tell(Event::CaseFinished { index, result: Arc::new(result) })?;

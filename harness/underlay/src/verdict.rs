@@ -84,6 +84,8 @@ pub struct CaseResult {
     pub reason: Option<String>,
     /// What the host lacks, where that is why.
     pub missing: Option<lab::Missing>,
+    /// Whether it ran a second time, since this machine was too busy for a verdict the first time.
+    pub again: bool,
     /// From nothing to nothing.
     pub duration: Duration,
     /// Each expectation, in the file's order. Empty where nothing was observed.
@@ -173,6 +175,13 @@ impl Summary {
     }
 }
 
+impl CaseResult {
+    /// Whether another run may tell more: this machine was too busy for a verdict.
+    pub fn is_worth_another_run(&self) -> bool {
+        self.verdict == Verdict::Inconclusive && self.observed.as_ref().is_some_and(|observed| observed.late)
+    }
+}
+
 /// Judges what an engine brought to light about a case.
 pub fn judge(
     case: Arc<Case>,
@@ -188,6 +197,7 @@ pub fn judge(
         verdict,
         reason: Some(reason),
         missing,
+        again: false,
         duration,
         checks: Vec::new(),
         claims: Vec::new(),
@@ -233,6 +243,7 @@ pub fn judge(
         verdict,
         reason,
         missing: None,
+        again: false,
         duration,
         checks,
         claims,

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use cilium::Model;
 use futures::future::BoxFuture;
-use support::{Fake, case, observed};
-use underlay::case::Case;
+use support::{Fake, case, death, expect, observed, ping};
+use underlay::case::{Case, ExpectedOutcome};
 use underlay::exit;
 use underlay::observed::{Engine, EngineError, Observed};
 use underlay::runner::{self, Event, Interrupt, Reporter, RunFinished, run};
@@ -25,6 +25,7 @@ impl Reporter for Notes {
         let note = match event {
             Event::RunStarted { cases, jobs } => format!("run {} {jobs}", cases.len()),
             Event::CaseStarted { index } => format!("start {index}"),
+            Event::CasePutOff { index, result } => format!("later {index} {}", result.verdict),
             Event::CaseFinished { index, result } => format!("finish {index} {}", result.verdict),
             Event::RunFinished(end) => format!("end {} {}", end.summary.cases(), end.not_finished),
         };
@@ -39,10 +40,14 @@ fn cases(count: usize) -> Vec<Arc<Case>> {
 }
 
 fn all(engine: Arc<dyn Engine>, count: usize, jobs: usize) -> (RunFinished, Vec<String>) {
+    all_of(cases(count), engine, jobs)
+}
+
+fn all_of(cases: Vec<Arc<Case>>, engine: Arc<dyn Engine>, jobs: usize) -> (RunFinished, Vec<String>) {
     let notes = Notes::default();
     let mut reporters: [Box<dyn Reporter>; 1] = [Box::new(notes.clone())];
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let end = runtime.block_on(run(cases(count), engine, jobs, &mut reporters, pending())).unwrap();
+    let end = runtime.block_on(run(cases, engine, jobs, &mut reporters, pending())).unwrap();
     let notes = notes.0.lock().unwrap().clone();
     (end, notes)
 }
@@ -70,6 +75,42 @@ fn no_more_than_jobs_at_a_time() {
         let at = |what: String| notes.iter().position(|note| *note == what).unwrap_or_else(|| panic!("no {what}"));
         assert!(at(format!("start {index}")) < at(format!("finish {index} pass")), "{notes:?}");
     }
+}
+
+/// A machine that is too busy now may not be so later: who came to no verdict for that runs once more, when nothing else
+/// does. Other doubts stay.
+#[test]
+fn who_was_late_runs_again_alone_and_once() {
+    static RUNS: [AtomicUsize; 4] = [const { AtomicUsize::new(0) }; 4];
+    static RUNNING: AtomicUsize = AtomicUsize::new(0);
+    let engine = Fake::new(|case| {
+        let index: usize = case.variant.parse().unwrap();
+        let run = RUNS[index].fetch_add(1, Ordering::SeqCst);
+        let mut seen = observed(case, &[("p", death())]);
+        // 0 is late once, 1 whenever it runs; 2 has another doubt; 3 is fine.
+        seen.late = index == 1 || (index == 0 && run == 0);
+        if seen.late || index == 2 {
+            seen.doubts = vec!["doubtful".to_owned()];
+        }
+        async move {
+            let others = RUNNING.fetch_add(1, Ordering::SeqCst);
+            assert!(run == 0 || others == 0, "the second run is alone");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            RUNNING.fetch_sub(1, Ordering::SeqCst);
+            Ok(seen)
+        }
+    });
+    let silent = |case: &Arc<Case>| {
+        let expectations = vec![expect("p", ExpectedOutcome::Silence, 7)];
+        Arc::new(Case { probes: vec![ping("p")], expectations, ..Case::clone(case) })
+    };
+    let (end, notes) = all_of(cases(4).iter().map(silent).collect(), engine, 4);
+    let runs: Vec<_> = RUNS.iter().map(|runs| runs.load(Ordering::SeqCst)).collect();
+    assert_eq!(runs, [2, 2, 1, 1], "{notes:?}");
+    assert_eq!((end.summary.pass, end.summary.inconclusive, end.not_finished), (2, 2, 0), "{notes:?}");
+    let last: Vec<_> = notes.iter().filter(|note| note.starts_with("later") || note.starts_with("finish")).collect();
+    assert_eq!(last.iter().filter(|note| note.starts_with("later")).count(), 2, "{notes:?}");
+    assert!(last[4].starts_with("finish") && last[5].starts_with("finish"), "{notes:?}");
 }
 
 #[test]

@@ -72,7 +72,9 @@ pub async fn run<F: Fleet>(setup: &F::Setup, case: &Case, watch: Watch) -> Resul
     };
     observed.drops = drops(&lab)?;
     observed.doubts.extend(doubts(&capture));
-    observed.doubts.extend(lag.doubt(case.deadline));
+    let late = lag.doubt(case.deadline);
+    observed.late = late.is_some();
+    observed.doubts.extend(late);
     observed.capture = capture.statistics();
     for found in timeline.steps.iter_mut().filter_map(|seen| seen.found.as_mut()) {
         found.doubts.clone_from(&observed.doubts);

@@ -22,7 +22,7 @@ impl Collector {
     pub fn event(&mut self, event: &Event) -> Option<Report> {
         match event {
             Event::RunStarted { cases, .. } => self.cases = vec![None; cases.len()],
-            Event::CaseStarted { .. } => {}
+            Event::CaseStarted { .. } | Event::CasePutOff { .. } => {}
             Event::CaseFinished { index, result } => self.cases[*index] = Some(Case::from(Arc::as_ref(result))),
             Event::RunFinished(end) => return Some(self.report(end)),
         }

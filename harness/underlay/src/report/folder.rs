@@ -104,7 +104,7 @@ impl Reporter for Folder {
                     self.agents_logs(&case, observed)?;
                 }
             }
-            Event::CaseStarted { .. } | Event::RunFinished(_) => {}
+            Event::CaseStarted { .. } | Event::CasePutOff { .. } | Event::RunFinished(_) => {}
         }
         let Some(report) = self.collector.event(event) else { return Ok(()) };
         for form in Form::ALL {

@@ -338,6 +338,10 @@ fn notes(cases: &[Case], paint: Paint) -> String {
         let values = values.join(", ");
         let _ = writeln!(out, "{} {scenario}: values without a meaning to this engine: {values}", paint.faint("note:"));
     }
+    for case in cases.iter().filter(|case| case.again) {
+        let line = "ran twice: this machine was too busy for a verdict the first time";
+        let _ = writeln!(out, "{} {}: {line}", paint.faint("note:"), case.id());
+    }
     if !out.is_empty() {
         out.push('\n');
     }

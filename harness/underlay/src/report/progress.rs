@@ -65,6 +65,15 @@ impl Reporter for Progress {
                 self.running.push(*index);
                 self.show_running();
             }
+            Event::CasePutOff { index, result } => {
+                self.running.retain(|running| running != index);
+                let line = format!("{}: this machine was too busy, it runs again at the end", self.line(result));
+                match &self.bar {
+                    Some(bar) => bar.println(line),
+                    None => writeln!(io::stderr(), "{line}")?,
+                }
+                self.show_running();
+            }
             Event::CaseFinished { index, result } => {
                 self.running.retain(|running| running != index);
                 match &self.bar {

@@ -146,6 +146,9 @@ pub struct Case {
     /// What the host lacks, where that is why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing: Option<Missing>,
+    /// Whether it ran a second time, since the machine was too busy for a verdict the first time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
     /// From nothing to nothing, in milliseconds.
     pub duration_ms: u64,
     /// How long each phase took, in order.
@@ -527,6 +530,7 @@ impl From<&CaseResult> for Case {
             verdict: result.verdict,
             reason: result.reason.clone(),
             missing: result.missing.as_ref().map(Missing::from),
+            again: result.again,
             duration_ms: milliseconds(result.duration),
             phases: observed.map(phases).unwrap_or_default(),
             helm: observed.map(helm),

@@ -124,6 +124,7 @@ pub fn observed(case: &Case, probes: &[(&str, Evidence)]) -> Observed {
         overlay_paths: vec![("master".to_owned(), "worker".to_owned(), "direct 168.107.2.61:41641".to_owned())],
         drops: Vec::new(),
         doubts: Vec::new(),
+        late: false,
         kubernetes: None,
         logs: Vec::new(),
         phases: vec![("lab", Duration::from_millis(40)), ("probes", Duration::from_millis(300))],
