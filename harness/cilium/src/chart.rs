@@ -124,10 +124,20 @@ const ENCRYPTIONS: [(&str, &str); 2] = [("ipsec", "enable-ipsec"), ("wireguard",
 /// How pods' packets travel: two options that are always written, and what they are if no value says.
 const TRAVEL: [(&str, &str); 2] = [("routingMode", "routing-mode"), ("tunnelProtocol", "tunnel-protocol")];
 
+/// What Kubernetes takes for a ConfigMap's key.
+const KEY: &str = "an option's name, of letters, digits, `-`, `_` and `.`";
+
+/// Whether Kubernetes takes this for a ConfigMap's key, the name of a file in the agent's options (Kubernetes 1.34,
+/// staging/src/k8s.io/apimachinery/pkg/util/validation/validation.go, `IsConfigMapKey`).
+fn is_key(text: &str) -> bool {
+    let takes = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.');
+    (1..=253).contains(&text.len()) && text.chars().all(takes) && text != "." && !text.starts_with("..")
+}
+
 /// Renders the options.
 ///
 /// # Errors
-/// A value is of a type the chart's schema refuses.
+/// A value is of a type the chart's schema refuses, or an option of `extraConfig` has a name that Kubernetes refuses.
 pub fn config_map(version: &Version, values: &Values) -> Result<ConfigMap, WrongType> {
     let chart = Chart { values };
     let mut map = ConfigMap::new();
@@ -163,6 +173,10 @@ pub fn config_map(version: &Version, values: &Values) -> Result<ConfigMap, Wrong
     if let Some(extra) = values.get("extraConfig") {
         let Value::Object(extra) = extra else { return Err(wrong("extraConfig", "a map", extra)) };
         for (option, value) in extra {
+            if !is_key(option) {
+                let path = format!("extraConfig.{option}");
+                return Err(WrongType { path, expected: KEY, found: format!("{option:?}") });
+            }
             if MODELLED_OPTIONS.contains(&option.as_str()) && !value.is_null() {
                 let text = scalar(value).ok_or_else(|| wrong(&format!("extraConfig.{option}"), "text", value))?;
                 map.insert(option.clone(), text);

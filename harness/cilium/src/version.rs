@@ -83,6 +83,10 @@ impl Version {
         let malformed = || VersionError::Malformed(text.to_owned());
         let bare = text.trim().strip_prefix('v').unwrap_or(text.trim());
         let release = bare.split(['-', '+']).next().unwrap_or(bare);
+        // Versions are parts of paths and of images' tags.
+        if !bare.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-+.".contains(&byte)) {
+            return Err(malformed());
+        }
         let mut numbers = Vec::new();
         for part in release.split('.') {
             if part.is_empty() || part.len() > 4 || !part.bytes().all(|byte| byte.is_ascii_digit()) {

@@ -102,6 +102,15 @@ fn wrong_types_name_the_path() {
         (json!({"extraConfig": {"enable-ipsec": "maybe"}}), "enable-ipsec: `maybe` is not true or false"),
         (json!({"nodePort": {"addresses": "x"}}), "nodePort.addresses: `x` is not a CIDR"),
         (json!({"extraConfig": {"mtu": [1]}}), "extraConfig.mtu: expected text, found a list"),
+        // On a real engine it would be a file's name.
+        (
+            json!({"extraConfig": {"/etc/passwd": "x"}}),
+            "extraConfig./etc/passwd: expected an option's name, of letters, digits, `-`, `_` and `.`, found \"/etc/passwd\"",
+        ),
+        (
+            json!({"extraConfig": {"..": null}}),
+            "extraConfig...: expected an option's name, of letters, digits, `-`, `_` and `.`, found \"..\"",
+        ),
     ] {
         let error = AgentConfig::from_values(&version("1.18.2"), &values(tree.clone())).expect_err("a wrong type");
         assert_eq!(error.to_string(), says, "{tree}");

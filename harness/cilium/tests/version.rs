@@ -25,6 +25,7 @@ fn refusals() {
         ("2.0", "no model of Cilium 2.0: the model knows 1.14 to 1.20; newer ones run on real engines only"),
         ("1.13.9", "no model of Cilium 1.13.9: the model knows 1.14 to 1.20; older ones run on real engines only"),
         ("0.9.0", "no model of Cilium 0.9.0: the model knows 1.14 to 1.20; older ones run on real engines only"),
+        ("1.18.2-/../x", "`1.18.2-/../x` is not a Cilium version: write 1.18.2, v1.18.2 or 1.18"),
         ("latest", "`latest` is not a Cilium version: write 1.18.2, v1.18.2 or 1.18"),
     ] {
         assert_eq!(Version::parse(text).expect_err(text).to_string(), says);
