@@ -60,6 +60,8 @@ struct Cell {
 struct Row {
     tool: Tool,
     cells: Vec<Cell>,
+    /// How often it failed; once may be chance.
+    failures: usize,
     /// Why there is nothing more.
     ended: Option<String>,
 }
@@ -74,7 +76,7 @@ fn main() {
     let peers = arguments.peers.clone().unwrap_or_else(|| root.join("scripts/bench/peers"));
     let runtime = Runtime::new().expect("a runtime starts");
     let mut rows: Vec<_> =
-        tool::all(&peers).into_iter().map(|tool| Row { tool, cells: Vec::new(), ended: None }).collect();
+        tool::all(&peers).into_iter().map(|tool| Row { tool, cells: Vec::new(), failures: 0, ended: None }).collect();
     arguments.nodes.sort_unstable();
     for &nodes in &arguments.nodes {
         for round in 0..arguments.rounds {
@@ -111,7 +113,10 @@ fn measure(row: &mut Row, runtime: &Runtime, nodes: usize, round: usize, patienc
         }
         Err(reason) => {
             eprintln!("{}: {reason}", row.tool.name);
-            row.ended = Some(reason);
+            row.failures += 1;
+            if row.failures > 1 || row.cells.is_empty() {
+                row.ended = Some(reason);
+            }
         }
     }
 }

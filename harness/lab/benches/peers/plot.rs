@@ -37,7 +37,8 @@ fn lines(rows: &[Row], file: &Path) -> Result<(), Box<dyn std::error::Error>> {
         .margin(12)
         .x_label_area_size(40)
         .y_label_area_size(64)
-        .build_cartesian_2d((x.0 * 0.9..x.1 * 1.1).log_scale(), (y.0 * 0.7..y.1 * 1.5).log_scale())?;
+        // Room for the names below the lines.
+        .build_cartesian_2d((x.0 * 0.9..x.1 * 1.1).log_scale(), (y.0 * 0.07..y.1 * 1.5).log_scale())?;
     chart
         .configure_mesh()
         .x_desc("nodes")
