@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 use topology::Network;
 
 const LABS: usize = 32;
-/// Threads that wait in the kernel for the runtime's sake; the program has as many.
+/// Threads that wait in the kernel for the runtime's sake: fewer than the program has, so that labs have to share them.
 const BLOCKING: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The kernel takes namespaces down behind us, one after the other.
