@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::hash::Hash;
 
 use indexmap::{IndexMap, IndexSet};
 use serde::{Deserialize, Serialize};
@@ -114,8 +115,9 @@ fn list(out: &mut String, title: &str, lines: &[String]) {
 }
 
 /// What makes a case another one, wherever it runs.
-fn identity(case: &Case) -> (String, String, String, String, Option<String>) {
-    (case.id(), case.engine.clone(), case.model.clone(), case.cilium.clone(), case.kubernetes.clone())
+fn identity(case: &Case) -> impl Eq + Hash + use<> {
+    let Case { engine, model, cilium, kubernetes, kernel_overlay, .. } = case;
+    (case.id(), engine.clone(), model.clone(), cilium.clone(), kubernetes.clone(), *kernel_overlay)
 }
 
 /// Joins reports, each with its file's name.
@@ -171,8 +173,9 @@ pub fn merge(reports: Vec<(String, Report)>) -> Report {
         }));
     }
     let order = |case: &Case| {
-        let Case { scenario, engine, model, cilium, kubernetes, variant, .. } = case;
-        (scenario.clone(), engine.clone(), model.clone(), cilium.clone(), kubernetes.clone(), variant.clone())
+        let Case { scenario, engine, model, cilium, kubernetes, kernel_overlay, variant, .. } = case;
+        let conditions = (engine.clone(), model.clone(), cilium.clone(), kubernetes.clone(), *kernel_overlay);
+        (scenario.clone(), conditions, variant.clone())
     };
     cases.sort_by_cached_key(order);
     let mut summary = Summary::default();

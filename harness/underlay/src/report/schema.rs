@@ -139,6 +139,9 @@ pub struct Case {
     /// The version of Kubernetes, `1.31.4`, where it is a real one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kubernetes: Option<String>,
+    /// Whether the kernel's WireGuard carried the overlay, not this process.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub kernel_overlay: bool,
     /// What it came to.
     pub verdict: Verdict,
     /// Why it was skipped, erred, or is doubtful as a whole.
@@ -527,6 +530,11 @@ impl From<&CaseResult> for Case {
             kubernetes: observed
                 .and_then(|observed| observed.kubernetes.as_ref())
                 .map(|version| version.trim_start_matches('v').to_owned()),
+            kernel_overlay: case
+                .network
+                .overlay
+                .as_ref()
+                .is_some_and(|overlay| overlay.backend == ::topology::network::OverlayBackend::Kernel),
             verdict: result.verdict,
             reason: result.reason.clone(),
             missing: result.missing.as_ref().map(Missing::from),

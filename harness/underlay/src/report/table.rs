@@ -39,7 +39,8 @@ pub enum Look {
     Refuted,
 }
 
-/// `model: guide · Cilium 1.18.2 · engine netns (model)`, with Kubernetes' version where there is one.
+/// `model: guide · Cilium 1.18.2 · engine netns (model)`, with Kubernetes' version where there is one,
+/// and the overlay where the kernel carries it.
 pub fn conditions(case: &Case) -> String {
     let decisions = match case.decisions {
         Provenance::Model => "model",
@@ -48,8 +49,9 @@ pub fn conditions(case: &Case) -> String {
     };
     let unverified = if case.cilium_verified { "" } else { " (unverified)" };
     let kubernetes = case.kubernetes.as_ref().map(|version| format!(" · Kubernetes {version}")).unwrap_or_default();
+    let overlay = if case.kernel_overlay { " · overlay by the kernel" } else { "" };
     let Case { model, cilium, engine, .. } = case;
-    format!("model: {model} · Cilium {cilium}{unverified}{kubernetes} · engine {engine} ({decisions})")
+    format!("model: {model} · Cilium {cilium}{unverified}{kubernetes} · engine {engine} ({decisions}){overlay}")
 }
 
 /// Cases that share a table: the same scenario, engine, model and versions.
@@ -58,8 +60,8 @@ pub fn groups(cases: &[Case]) -> Vec<Vec<&Case>> {
     for case in cases {
         let same = |group: &&mut Vec<&Case>| {
             let key = |case: &Case| {
-                let Case { scenario, engine, model, cilium, kubernetes, .. } = case.clone();
-                (scenario, engine, model, cilium, kubernetes)
+                let Case { scenario, engine, model, cilium, kubernetes, kernel_overlay, .. } = case;
+                (scenario.clone(), engine.clone(), model.clone(), cilium.clone(), kubernetes.clone(), *kernel_overlay)
             };
             key(group[0]) == key(case)
         };
