@@ -4,19 +4,11 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
 use crate::error::{self, Error};
 use crate::namespace::Namespace;
 
-const FORWARD: &str = "ipv4/ip_forward";
-const IPV6_OF_ALL: &str = "ipv6/conf/all/disable_ipv6";
-const IPV6_OF_LOOPBACK: &str = "ipv6/conf/lo/disable_ipv6";
-
-/// Who writes a sysctl that changes interfaces there are. While somebody else holds the kernel's lock for links, such a
-/// write is begun again and again instead of waiting (Linux, net/ipv4/devinet.c, `devinet_sysctl_forward`,
-/// `restart_syscall`), so only one thread at a time keeps a processor busy with that.
-static WAITING_FOR_LINKS: Mutex<()> = Mutex::new(());
+const LOOPBACK: &str = "ipv6/conf/lo/disable_ipv6";
 
 /// What a namespace's sysctls are set to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,10 +24,10 @@ impl Sysctls {
     pub const ROUTER: Self = Self { forward: true };
 
     /// Each sysctl below /proc/sys/net with its value, and whether a kernel may do without it.
-    fn settings(self) -> [(&'static str, &'static str, bool); 16] {
+    fn settings(self) -> [(&'static str, &'static str, bool); 17] {
         let forward = if self.forward { "1" } else { "0" };
         [
-            (FORWARD, forward, false),
+            ("ipv4/ip_forward", forward, false),
             // A forwarded packet's MTU is the device's, not a learnt one: what Cilium's redirects do.
             ("ipv4/ip_forward_use_pmtu", "0", false),
             // Asymmetric paths are the subject here; `max(all, interface)` holds, so both are written.
@@ -61,15 +53,21 @@ impl Sysctls {
             ("ipv4/tcp_orphan_retries", "2", false),
             // Frames on a lab's bridge are not for the IP tables; docker turns this on in the host's namespace.
             ("bridge/bridge-nf-call-iptables", "0", true),
-            // IPv6 off keeps router solicitations out of captures; a kernel without IPv6 has nothing to switch off. A new
-            // namespace has loopback only, which solicits nobody.
+            // IPv6 off keeps router solicitations out of captures; a kernel without IPv6 has nothing to switch off.
+            ("ipv6/conf/all/disable_ipv6", "1", true),
             ("ipv6/conf/default/disable_ipv6", "1", true),
         ]
     }
 
     /// Writes them for the namespace the calling thread is in. An error comes with the name of the sysctl.
     pub(crate) fn apply(self) -> Result<(), (&'static str, io::Error)> {
-        self.settings().into_iter().try_for_each(write)
+        for (path, value, optional) in self.settings() {
+            match fs::write(file(path), value) {
+                Err(error) if !(optional && error.kind() == io::ErrorKind::NotFound) => return Err((path, error)),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Writes them in a namespace that is somebody else's. What was there comes back, and loopback keeps the IPv6 it has:
@@ -78,15 +76,12 @@ impl Sysctls {
     /// # Errors
     /// The kernel's answer.
     pub(crate) fn replace(self, namespace: &Namespace) -> error::Result<Saved> {
-        // Here are interfaces already, which need it said by name.
-        let ipv6_off = (IPV6_OF_ALL, "1", true);
-        let touched = || self.settings().into_iter().chain([ipv6_off]);
-        let read = || touched().filter_map(|(path, ..)| Some((path, fs::read_to_string(file(path)).ok()?))).collect();
+        let read =
+            || self.settings().into_iter().filter_map(|(path, ..)| Some((path, fs::read_to_string(file(path)).ok()?)));
         let (saved, applied) = namespace.enter(|| {
-            let (saved, loopback) = (read(), fs::read_to_string(file(IPV6_OF_LOOPBACK)));
-            let applied = self.apply().and_then(|()| write(ipv6_off));
-            let kept = |()| loopback.map_or(Ok(()), |own| write((IPV6_OF_LOOPBACK, own.trim_end(), true)));
-            (saved, applied.and_then(kept))
+            let (saved, loopback) = (read().collect(), fs::read_to_string(file(LOOPBACK)));
+            let kept = |()| loopback.ok().map_or(Ok(()), |own| fs::write(file(LOOPBACK), own));
+            (saved, self.apply().and_then(|done| kept(done).map_err(|error| (LOOPBACK, error))))
         })?;
         applied.map_err(|(path, error)| failed(namespace, path, error))?;
         Ok(Saved(saved))
@@ -106,15 +101,6 @@ impl Saved {
         let write = || self.0.iter().map(|(path, value)| fs::write(file(path), value).map_err(|error| (*path, error)));
         let written: Vec<_> = namespace.enter(|| write().collect())?;
         written.into_iter().collect::<Result<(), _>>().map_err(|(path, error)| failed(namespace, path, error))
-    }
-}
-
-/// Writes one, in the namespace the calling thread is in. An error comes with its name.
-fn write<'a>((path, value, optional): (&'a str, &str, bool)) -> Result<(), (&'a str, io::Error)> {
-    let _alone = [FORWARD, IPV6_OF_ALL, IPV6_OF_LOOPBACK].contains(&path).then(|| WAITING_FOR_LINKS.lock());
-    match fs::write(file(path), value) {
-        Err(error) if !(optional && error.kind() == io::ErrorKind::NotFound) => Err((path, error)),
-        _ => Ok(()),
     }
 }
 
