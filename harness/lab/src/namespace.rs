@@ -65,7 +65,7 @@ impl Drop for ComeHome {
 }
 
 impl Namespace {
-    /// Makes a new namespace with `sysctls` set and `lo` up. `name` is what messages and captures call it.
+    /// Makes a new namespace with `sysctls` set, `lo` up and no IPv6. `name` is what messages and captures call it.
     ///
     /// # Errors
     /// The kernel's answer, where it refuses: no privileges, or a limit reached (`user.max_net_namespaces`).
@@ -84,7 +84,7 @@ impl Namespace {
             fd
         };
         let namespace = Self(Arc::new(Inner::new(name, fd, true)));
-        namespace.netlink()?.link_up("lo")?;
+        namespace.netlink()?.loopback_up()?;
         Ok(namespace)
     }
 

@@ -8,7 +8,12 @@ use std::path::{Path, PathBuf};
 use crate::error::{self, Error};
 use crate::namespace::Namespace;
 
+/// What a namespace's IPv6 is turned off with where there are links already.
+const IPV6_OFF: (&str, &str, bool) = ("ipv6/conf/all/disable_ipv6", "1", true);
 const LOOPBACK: &str = "ipv6/conf/lo/disable_ipv6";
+
+/// A sysctl below /proc/sys/net, its value, and whether a kernel may do without it.
+type Setting = (&'static str, &'static str, bool);
 
 /// What a namespace's sysctls are set to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,8 +28,7 @@ impl Sysctls {
     /// A machine that passes packets on.
     pub const ROUTER: Self = Self { forward: true };
 
-    /// Each sysctl below /proc/sys/net with its value, and whether a kernel may do without it.
-    fn settings(self) -> [(&'static str, &'static str, bool); 17] {
+    fn settings(self) -> [Setting; 16] {
         let forward = if self.forward { "1" } else { "0" };
         [
             ("ipv4/ip_forward", forward, false),
@@ -53,21 +57,15 @@ impl Sysctls {
             ("ipv4/tcp_orphan_retries", "2", false),
             // Frames on a lab's bridge are not for the IP tables; docker turns this on in the host's namespace.
             ("bridge/bridge-nf-call-iptables", "0", true),
-            // IPv6 off keeps router solicitations out of captures; a kernel without IPv6 has nothing to switch off.
-            ("ipv6/conf/all/disable_ipv6", "1", true),
+            // IPv6 off keeps router solicitations out of captures; a kernel without IPv6 has nothing to switch off. New
+            // links take it from here. Not from `all`: that write spins while anybody has the kernel's lock for links.
             ("ipv6/conf/default/disable_ipv6", "1", true),
         ]
     }
 
-    /// Writes them for the namespace the calling thread is in. An error comes with the name of the sysctl.
+    /// Writes them for the namespace the calling thread is in, which is new. An error comes with the name of the sysctl.
     pub(crate) fn apply(self) -> Result<(), (&'static str, io::Error)> {
-        for (path, value, optional) in self.settings() {
-            match fs::write(file(path), value) {
-                Err(error) if !(optional && error.kind() == io::ErrorKind::NotFound) => return Err((path, error)),
-                _ => {}
-            }
-        }
-        Ok(())
+        self.settings().into_iter().try_for_each(write)
     }
 
     /// Writes them in a namespace that is somebody else's. What was there comes back, and loopback keeps the IPv6 it has:
@@ -76,12 +74,12 @@ impl Sysctls {
     /// # Errors
     /// The kernel's answer.
     pub(crate) fn replace(self, namespace: &Namespace) -> error::Result<Saved> {
-        let read =
-            || self.settings().into_iter().filter_map(|(path, ..)| Some((path, fs::read_to_string(file(path)).ok()?)));
+        let settings = || self.settings().into_iter().chain([IPV6_OFF]);
+        let read = || settings().filter_map(|(path, ..)| Some((path, fs::read_to_string(file(path)).ok()?)));
         let (saved, applied) = namespace.enter(|| {
             let (saved, loopback) = (read().collect(), fs::read_to_string(file(LOOPBACK)));
             let kept = |()| loopback.ok().map_or(Ok(()), |own| fs::write(file(LOOPBACK), own));
-            (saved, self.apply().and_then(|done| kept(done).map_err(|error| (LOOPBACK, error))))
+            (saved, settings().try_for_each(write).and_then(|done| kept(done).map_err(|error| (LOOPBACK, error))))
         })?;
         applied.map_err(|(path, error)| failed(namespace, path, error))?;
         Ok(Saved(saved))
@@ -101,6 +99,13 @@ impl Saved {
         let write = || self.0.iter().map(|(path, value)| fs::write(file(path), value).map_err(|error| (*path, error)));
         let written: Vec<_> = namespace.enter(|| write().collect())?;
         written.into_iter().collect::<Result<(), _>>().map_err(|(path, error)| failed(namespace, path, error))
+    }
+}
+
+fn write((path, value, optional): Setting) -> Result<(), (&'static str, io::Error)> {
+    match fs::write(file(path), value) {
+        Err(error) if !(optional && error.kind() == io::ErrorKind::NotFound) => Err((path, error)),
+        _ => Ok(()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Links: made in place, in the namespaces they belong to, never moved (a move waits for an RCU grace period).
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd};
 
 use ipnet::Ipv4Net;
@@ -8,10 +8,11 @@ use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags};
 use netlink_packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use nix::libc::{EADDRNOTAVAIL, ENXIO, EOPNOTSUPP};
 use rtnetlink::{AddressMessageBuilder, LinkBridge, LinkDummy, LinkMessageBuilder, LinkUnspec, LinkVxlan};
 
 use super::Netlink;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::namespace::Namespace;
 
 /// One end of a veth pair.
@@ -127,6 +128,25 @@ impl Netlink<'_> {
     pub fn link_up(&mut self, name: &str) -> Result<()> {
         let index = self.index(name)?;
         self.set_link(&format!("set {name} up"), LinkMessageBuilder::<LinkUnspec>::new().index(index).up().build())
+    }
+
+    /// Sets `lo` up and takes away `::1`, which it gets with that.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub(crate) fn loopback_up(&mut self) -> Result<()> {
+        self.link_up("lo")?;
+        let index = self.index("lo")?;
+        let address = AddressMessageBuilder::<Ipv6Addr>::new().index(index).address(Ipv6Addr::LOCALHOST, 128).build();
+        match self.request("delete address ::1 dev lo", RouteNetlinkMessage::DelAddress(address), 0) {
+            // Without IPv6 in the kernel, or with IPv6 off in all new namespaces, there is none.
+            Err(Error::Netlink { source, .. })
+                if matches!(source.raw_os_error(), Some(EADDRNOTAVAIL | EOPNOTSUPP | ENXIO)) =>
+            {
+                Ok(())
+            }
+            deleted => deleted,
+        }
     }
 
     /// Sets a link down.
