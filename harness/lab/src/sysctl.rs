@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use crate::error::{self, Error};
 use crate::namespace::Namespace;
 
-/// What a namespace's IPv6 is turned off with where there are links already.
-const IPV6_OFF: (&str, &str, bool) = ("ipv6/conf/all/disable_ipv6", "1", true);
-const LOOPBACK: &str = "ipv6/conf/lo/disable_ipv6";
-
 /// A sysctl below /proc/sys/net, its value, and whether a kernel may do without it.
 type Setting = (&'static str, &'static str, bool);
+
+/// What a namespace's IPv6 is turned off with where there are links already.
+const IPV6_OFF: Setting = ("ipv6/conf/all/disable_ipv6", "1", true);
+const LOOPBACK: &str = "ipv6/conf/lo/disable_ipv6";
 
 /// What a namespace's sysctls are set to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +74,8 @@ impl Sysctls {
     /// # Errors
     /// The kernel's answer.
     pub(crate) fn replace(self, namespace: &Namespace) -> error::Result<Saved> {
-        let settings = || self.settings().into_iter().chain([IPV6_OFF]);
+        // What is written to `all` goes to `default` too, which therefore comes after it, also on the way back.
+        let settings = || [IPV6_OFF].into_iter().chain(self.settings());
         let read = || settings().filter_map(|(path, ..)| Some((path, fs::read_to_string(file(path)).ok()?)));
         let (saved, applied) = namespace.enter(|| {
             let (saved, loopback) = (read().collect(), fs::read_to_string(file(LOOPBACK)));

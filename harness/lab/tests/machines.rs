@@ -27,7 +27,9 @@ const KEEPER: Ipv4Addr = Ipv4Addr::new(172, 18, 0, 1);
 const CONTAINER: Ipv4Addr = Ipv4Addr::new(172, 18, 0, 2);
 const ALLOWED_PORT: u16 = 6443;
 const OTHER_PORT: u16 = 8472;
-const SYSCTL: &str = "/proc/sys/net/ipv4/conf/all/arp_ignore";
+const ARP_IGNORE: &str = "/proc/sys/net/ipv4/conf/all/arp_ignore";
+/// Another value than that of `all`, which writes it too.
+const NO_IPV6_BY_DEFAULT: &str = "/proc/sys/net/ipv6/conf/default/disable_ipv6";
 
 fn main() {
     let sandbox = lab::sandbox::enter();
@@ -73,6 +75,9 @@ impl Container {
         }
         namespace.netlink()?.link_up("lo")?;
         namespace.netlink()?.add_route(&Route::default_via(KEEPER, "eth0"))?;
+        if Path::new(NO_IPV6_BY_DEFAULT).exists() {
+            namespace.enter(|| std::fs::write(NO_IPV6_BY_DEFAULT, "1"))??;
+        }
         Ok(Self { keeper, namespace })
     }
 
@@ -89,8 +94,9 @@ impl Container {
         let (links, mut routes) = (netlink.links()?, netlink.routes()?);
         drop(netlink);
         routes.retain(|route| matches!(route.destination, ipnet::IpNet::V4(_)));
-        let sysctl = self.namespace.enter(|| std::fs::read_to_string(SYSCTL))??;
-        Ok(Looks { links, routes, counters: self.namespace.nft_counters()?.len(), sysctl })
+        let sysctls =
+            self.namespace.enter(|| [ARP_IGNORE, NO_IPV6_BY_DEFAULT].map(|path| std::fs::read_to_string(path).ok()))?;
+        Ok(Looks { links, routes, counters: self.namespace.nft_counters()?.len(), sysctls })
     }
 }
 
@@ -99,7 +105,8 @@ struct Looks {
     links: Vec<LinkInfo>,
     routes: Vec<RouteInfo>,
     counters: usize,
-    sysctl: String,
+    /// None where the kernel has no such thing.
+    sysctls: [Option<String>; 2],
 }
 
 async fn in_and_out() -> Result<(), Failed> {
