@@ -12,8 +12,11 @@ use nix::libc::{EADDRNOTAVAIL, ENXIO, EOPNOTSUPP};
 use rtnetlink::{AddressMessageBuilder, LinkBridge, LinkDummy, LinkMessageBuilder, LinkUnspec, LinkVxlan};
 
 use super::Netlink;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::namespace::Namespace;
+
+/// `lo`, in every namespace (Linux, include/net/flow.h, `LOOPBACK_IFINDEX`).
+const LOOPBACK_INDEX: u32 = 1;
 
 /// One end of a veth pair.
 #[derive(Debug, Clone, Copy)]
@@ -136,15 +139,10 @@ impl Netlink<'_> {
     /// The kernel's answer.
     pub(crate) fn loopback_up(&mut self) -> Result<()> {
         self.link_up("lo")?;
-        let index = self.index("lo")?;
-        let address = AddressMessageBuilder::<Ipv6Addr>::new().index(index).address(Ipv6Addr::LOCALHOST, 128).build();
-        match self.request("delete address ::1 dev lo", RouteNetlinkMessage::DelAddress(address), 0) {
+        let own = AddressMessageBuilder::<Ipv6Addr>::new().index(LOOPBACK_INDEX).address(Ipv6Addr::LOCALHOST, 128);
+        match self.request("delete address ::1 dev lo", RouteNetlinkMessage::DelAddress(own.build()), 0) {
             // Without IPv6 in the kernel, or with IPv6 off in all new namespaces, there is none.
-            Err(Error::Netlink { source, .. })
-                if matches!(source.raw_os_error(), Some(EADDRNOTAVAIL | EOPNOTSUPP | ENXIO)) =>
-            {
-                Ok(())
-            }
+            Err(error) if matches!(error.raw_os_error(), Some(EADDRNOTAVAIL | EOPNOTSUPP | ENXIO)) => Ok(()),
             deleted => deleted,
         }
     }
