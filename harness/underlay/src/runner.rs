@@ -1,6 +1,7 @@
 //! Runs cases, several at a time, and tells of it in events. Who reads them is not its business.
 //!
-//! A case runs once. One that would pass the second time is a flaky one, and its first result is the result.
+//! A case runs once. One that would pass the second time is a flaky one, and its first result is the result. Only where
+//! the machine was too busy for a verdict there is no result yet: such a case runs once more, alone.
 
 use std::collections::{HashSet, VecDeque};
 use std::num::NonZeroUsize;
