@@ -13,6 +13,7 @@ type Setting = (&'static str, &'static str, bool);
 
 /// What a namespace's IPv6 is turned off with where there are links already.
 const IPV6_OFF: Setting = ("ipv6/conf/all/disable_ipv6", "1", true);
+const IPV6_OF_LINKS: &str = "ipv6/conf";
 const LOOPBACK: &str = "ipv6/conf/lo/disable_ipv6";
 
 /// What a namespace's sysctls are set to.
@@ -69,17 +70,20 @@ impl Sysctls {
     }
 
     /// Writes them in a namespace that is somebody else's. What was there comes back, and loopback keeps the IPv6 it has:
-    /// programs there may talk to themselves by it, as Kubernetes' API server does.
+    /// programs there may talk to themselves by it, as Kubernetes' API server does. Other links' IPv6 is off, so that
+    /// nothing leaves by it; the addresses that this takes from them don't come back, save those the kernel gives.
     ///
     /// # Errors
     /// The kernel's answer.
     pub(crate) fn replace(self, namespace: &Namespace) -> error::Result<Saved> {
-        // What is written to `all` goes to `default` too, which therefore comes after it, also on the way back.
+        // What is written to `all` goes to `default` and every link too, which therefore come after it, also on the way
+        // back.
         let settings = || [IPV6_OFF].into_iter().chain(self.settings());
-        let read = || settings().filter_map(|(path, ..)| Some((path, fs::read_to_string(file(path)).ok()?)));
         let (saved, applied) = namespace.enter(|| {
-            let (saved, loopback) = (read().collect(), fs::read_to_string(file(LOOPBACK)));
-            let kept = |()| loopback.ok().map_or(Ok(()), |own| fs::write(file(LOOPBACK), own));
+            let paths = settings().map(|(path, ..)| path.to_owned()).chain(ipv6_of_links());
+            let saved: Vec<_> = paths.filter_map(|path| Some((fs::read_to_string(file(&path)).ok()?, path))).collect();
+            let loopback = saved.iter().find(|(_, path)| path == LOOPBACK).map(|(own, _)| own.clone());
+            let kept = |()| loopback.map_or(Ok(()), |own| fs::write(file(LOOPBACK), own));
             (saved, settings().try_for_each(write).and_then(|done| kept(done).map_err(|error| (LOOPBACK, error))))
         })?;
         applied.map_err(|(path, error)| failed(namespace, path, error))?;
@@ -87,19 +91,30 @@ impl Sysctls {
     }
 }
 
-/// Sysctls as somebody else had them.
+/// Each link's `disable_ipv6`; none where the kernel has no IPv6.
+fn ipv6_of_links() -> Vec<String> {
+    let links = fs::read_dir(file(IPV6_OF_LINKS)).into_iter().flatten().filter_map(Result::ok);
+    let names = links.map(|link| link.file_name().to_string_lossy().into_owned());
+    let names = names.filter(|name| !["all", "default"].contains(&name.as_str()));
+    names.map(|name| format!("{IPV6_OF_LINKS}/{name}/disable_ipv6")).collect()
+}
+
+/// Sysctls as somebody else had them, each value with its path.
 #[derive(Debug)]
-pub(crate) struct Saved(Vec<(&'static str, String)>);
+pub(crate) struct Saved(Vec<(String, String)>);
 
 impl Saved {
-    /// Writes them back, all that can be.
+    /// Writes them back, all that can be. Those of a link that is gone meanwhile go with it.
     ///
     /// # Errors
     /// The kernel's first refusal.
     pub(crate) fn restore(&self, namespace: &Namespace) -> error::Result<()> {
-        let write = || self.0.iter().map(|(path, value)| fs::write(file(path), value).map_err(|error| (*path, error)));
-        let written: Vec<_> = namespace.enter(|| write().collect())?;
-        written.into_iter().collect::<Result<(), _>>().map_err(|(path, error)| failed(namespace, path, error))
+        let back = |(value, path): &(String, String)| match fs::write(file(path), value) {
+            Err(error) if path.starts_with(IPV6_OF_LINKS) && error.kind() == io::ErrorKind::NotFound => Ok(()),
+            written => written.map_err(|error| failed(namespace, path, error)),
+        };
+        let written: Vec<_> = namespace.enter(|| self.0.iter().map(back).collect())?;
+        written.into_iter().collect()
     }
 }
 

@@ -28,8 +28,9 @@ const CONTAINER: Ipv4Addr = Ipv4Addr::new(172, 18, 0, 2);
 const ALLOWED_PORT: u16 = 6443;
 const OTHER_PORT: u16 = 8472;
 const ARP_IGNORE: &str = "/proc/sys/net/ipv4/conf/all/arp_ignore";
-/// Another value than that of `all`, which writes it too.
-const NO_IPV6_BY_DEFAULT: &str = "/proc/sys/net/ipv6/conf/default/disable_ipv6";
+/// Other values than that of `all`, which writes them too.
+const NO_IPV6: [&str; 2] =
+    ["/proc/sys/net/ipv6/conf/default/disable_ipv6", "/proc/sys/net/ipv6/conf/eth0/disable_ipv6"];
 
 fn main() {
     let sandbox = lab::sandbox::enter();
@@ -75,8 +76,8 @@ impl Container {
         }
         namespace.netlink()?.link_up("lo")?;
         namespace.netlink()?.add_route(&Route::default_via(KEEPER, "eth0"))?;
-        if Path::new(NO_IPV6_BY_DEFAULT).exists() {
-            namespace.enter(|| std::fs::write(NO_IPV6_BY_DEFAULT, "1"))??;
+        if Path::new(NO_IPV6[0]).exists() {
+            namespace.enter(|| NO_IPV6.iter().try_for_each(|path| std::fs::write(path, "1")))??;
         }
         Ok(Self { keeper, namespace })
     }
@@ -94,8 +95,9 @@ impl Container {
         let (links, mut routes) = (netlink.links()?, netlink.routes()?);
         drop(netlink);
         routes.retain(|route| matches!(route.destination, ipnet::IpNet::V4(_)));
-        let sysctls =
-            self.namespace.enter(|| [ARP_IGNORE, NO_IPV6_BY_DEFAULT].map(|path| std::fs::read_to_string(path).ok()))?;
+        let sysctls = self
+            .namespace
+            .enter(|| [ARP_IGNORE, NO_IPV6[0], NO_IPV6[1]].map(|path| std::fs::read_to_string(path).ok()))?;
         Ok(Looks { links, routes, counters: self.namespace.nft_counters()?.len(), sysctls })
     }
 }
@@ -106,7 +108,7 @@ struct Looks {
     routes: Vec<RouteInfo>,
     counters: usize,
     /// None where the kernel has no such thing.
-    sysctls: [Option<String>; 2],
+    sysctls: [Option<String>; 3],
 }
 
 async fn in_and_out() -> Result<(), Failed> {
