@@ -211,7 +211,14 @@ async fn mesh(config: &OverlayConfig, nodes: &[Node], internet: &Namespace, drop
     Ok(overlay)
 }
 
-/// Runs kernel work that may wait on a thread that may. Its panics are the caller's.
+/// Runs kernel work that may wait on a thread that may. Its panics are the caller's. Where the runtime ends first, nobody
+/// waits for what comes of it.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_cancelled) => std::future::pending().await,
+        },
+    }
 }
