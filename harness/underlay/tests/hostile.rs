@@ -37,7 +37,7 @@ const PROGRAMS: [&str; 16] = [
     "wg",
 ];
 /// Names that lead elsewhere, or are commands.
-const NAMES: [&str; 4] = ["../../../up", "/etc/absolute", "; touch MARK", "$(touch MARK)"];
+const NAMES: [&str; 4] = ["../../../up", "/etc/underlay-absolute", "; touch MARK", "$(touch MARK)"];
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
@@ -77,9 +77,12 @@ impl Place {
         }
         for program in PROGRAMS {
             let program = place.path("bin").join(program);
-            fs::write(&program, format!("#!/bin/busybox sh\n: >{}\n", place.mark().display()))?;
+            fs::write(&program, format!("#!/bin/sh\n: >{}\n", place.mark().display()))?;
             fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
         }
+        // Whether one that is started would be noticed.
+        Command::new(place.path("bin").join(PROGRAMS[0])).status()?;
+        fs::remove_file(place.mark())?;
         let topology = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../topologies/one-vcn.yaml");
         fs::copy(topology, place.path("a/b/net.yaml"))?;
         Ok(place)
@@ -115,6 +118,9 @@ impl Place {
         let report = self.path("a/b/c");
         let mut after = tree(self.folder.path())?;
         after.retain(|path, _| !path.starts_with(&report));
+        if NAMES.iter().any(|name| name.starts_with('/') && Path::new(name).exists()) {
+            return Err("it wrote where an absolute name leads".into());
+        }
         if after != before {
             let changed = after.iter().filter(|(path, text)| before.get(*path) != Some(text));
             let changed: Vec<_> = changed.map(|(path, _)| path).collect();
