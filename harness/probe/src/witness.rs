@@ -250,7 +250,9 @@ impl Watching {
     async fn examine(&self, suspicion: Suspicion) -> Option<Death> {
         let namespace = suspicion.namespace.clone();
         // Netlink answers at once, but waits for its turn behind whoever builds there.
+        let asking = Asking { shared: &self.shared, since: Some(Instant::now()) };
         let knowledge = tokio::task::spawn_blocking(move || knowledge(&namespace)).await.ok()?.ok()?;
+        asking.answered();
         let asked = suspicion.tied(&knowledge)?;
         let answer = suspicion.is_of_answer(&knowledge);
 
@@ -291,6 +293,28 @@ impl Watching {
             answer,
             detail,
         })
+    }
+}
+
+/// A question to the kernel about a suspicion.
+struct Asking<'a> {
+    shared: &'a Shared,
+    /// None once it was answered.
+    since: Option<Instant>,
+}
+
+impl Asking<'_> {
+    fn answered(mut self) {
+        self.since = None;
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        if let Some(since) = self.since {
+            let mut state = self.shared.lock();
+            state.unwitnessed = state.unwitnessed.max(since.elapsed());
+        }
     }
 }
 

@@ -322,19 +322,34 @@ fn compare(case: &Case, observed: &Observed, subject: &Subject, expected: &Expec
             }
             let dns = &observed.dns;
             let measured = if *subject == Subject::DnsReady { dns.ready } else { dns.restarts };
-            Finding::of(json!(measured), node::loosely_equal(&json!(measured), expected), || {
+            let told = || {
                 let reasons: Vec<_> = dns.not_ready.iter().map(|(name, why)| format!("{name}: {why}")).collect();
                 match reasons.is_empty() {
                     true => format!("{} of {} replicas ready, {} restarts", dns.ready, dns.replicas, dns.restarts),
                     false => reasons.join("; "),
                 }
-            })
+            };
+            // Who isn't ready, or was restarted, didn't get an answer in time.
+            let by_silence = dns.ready < dns.replicas || dns.restarts > 0;
+            match by_silence.then(|| doubtful(observed, json!(measured), told())).flatten() {
+                Some(doubtful) => doubtful,
+                None => Finding::of(json!(measured), node::loosely_equal(&json!(measured), expected), told),
+            }
         }
         // The scenario's reader gives a probe a probe's expectation and everything else a value.
         (Subject::Probe(_) | Subject::Step(_), Expected::Value(_)) | (_, Expected::Probe(_)) => {
             Finding::missing("the expectation doesn't fit what it is about")
         }
     }
+}
+
+/// What can't be told since the evidence, which is that something didn't come, is doubtful; none where it isn't.
+fn doubtful(observed: &Observed, measured: Value, told: String) -> Option<Finding> {
+    (!observed.doubts.is_empty()).then(|| {
+        let told = if told.is_empty() { told } else { format!("{told}; but ") };
+        let message = format!("{told}the evidence is doubtful: {}", observed.doubts.join("; "));
+        Finding { measured, holds: None, message }
+    })
 }
 
 /// Without every agent there is no cluster to probe, unless they ended after it was there.
@@ -378,5 +393,10 @@ fn compare_nat(observed: &Observed, node: &str, expected: &Value) -> Finding {
         0 => "holds".to_owned(),
         missed => format!("{} of {} hold", patterns.len() - missed, patterns.len()),
     };
-    Finding::of(json!(held), wrong.is_empty(), || wrong.join("; "))
+    // What isn't there may have been late.
+    let by_absence = !wrong.is_empty() || patterns.iter().any(|pattern| pattern.starts_with('!'));
+    match by_absence.then(|| doubtful(observed, json!(held), wrong.join("; "))).flatten() {
+        Some(doubtful) => doubtful,
+        None => Finding::of(json!(held), wrong.is_empty(), || wrong.join("; ")),
+    }
 }

@@ -117,6 +117,36 @@ fn lost_frames_make_silence_doubtful_but_no_answer() {
     assert_eq!(result.verdict, Verdict::Inconclusive);
 }
 
+/// Who isn't ready, and what isn't in a table, may have been too late.
+#[test]
+fn doubts_are_about_whatever_did_not_come() {
+    let about =
+        |subject: Subject, expected: serde_json::Value| Check { subject, expected: Expected::Value(expected), line: 7 };
+    let nat = |pattern: &str| about(Subject::Nat { node: "master".to_owned() }, json!([pattern]));
+    let verdict = |check: &Check, ready: u32, doubts: &[&str]| {
+        let mut case = case("enp0s6");
+        case.expectations = vec![check.clone()];
+        let mut observed = observed(&case, &[]);
+        observed.dns.replicas = 2;
+        observed.dns.ready = ready;
+        observed.nat = vec![("master".to_owned(), vec![])];
+        observed.doubts = doubts.iter().map(|doubt| (*doubt).to_owned()).collect();
+        judged(case, Ok(observed)).verdict
+    };
+    let doubt = ["this machine was too busy"];
+    for (check, ready, sure, doubtful) in [
+        (about(Subject::DnsReady, json!(2)), 2, Verdict::Pass, Verdict::Pass),
+        (about(Subject::DnsReady, json!(2)), 1, Verdict::Fail, Verdict::Inconclusive),
+        (about(Subject::DnsReady, json!(1)), 1, Verdict::Pass, Verdict::Inconclusive),
+        (about(Subject::DnsRestarts, json!(0)), 2, Verdict::Pass, Verdict::Pass),
+        (nat("ICMP OUT *"), 2, Verdict::Fail, Verdict::Inconclusive),
+        (nat("! ICMP OUT *"), 2, Verdict::Pass, Verdict::Inconclusive),
+    ] {
+        assert_eq!(verdict(&check, ready, &[]), sure, "{check:?}");
+        assert_eq!(verdict(&check, ready, &doubt), doubtful, "{check:?} in doubt");
+    }
+}
+
 #[test]
 fn a_probe_that_was_not_sent_proves_nothing() {
     let mut case = case("enp0s6");

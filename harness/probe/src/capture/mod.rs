@@ -17,7 +17,7 @@ pub(crate) mod told;
 use std::cmp::Reverse;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use lab::Namespace;
 use lab::drops::Dropped;
@@ -124,6 +124,9 @@ pub struct Losses {
     pub drops: u64,
     /// Sightings beyond what is kept for a mark, all marks together.
     pub sightings: u64,
+    /// How long the kernel took at worst to tell a witness what it knows, of witnesses that nobody waited for any longer:
+    /// their probes ended first, by what else came or by the clock.
+    pub unwitnessed: Duration,
 }
 
 impl Losses {
@@ -206,6 +209,7 @@ impl Capture {
                 buffer: vec![0; options.snap],
                 control: nix::cmsg_space!(nix::sys::time::TimeSpec),
                 drops_unheard: 0,
+                unwitnessed: Duration::ZERO,
                 receive_buffer: options.receive_buffer,
                 off: options.off,
             }),
@@ -316,7 +320,7 @@ impl Capture {
         let packets = lost.map(|statistics| (statistics.namespace, statistics.lost)).collect();
         let state = self.shared.lock();
         let sightings = state.correlator.tracks().map(|track| track.left_out).sum();
-        Losses { packets, drops: state.drops_unheard, sightings }
+        Losses { packets, drops: state.drops_unheard, sightings, unwitnessed: state.unwitnessed }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -343,6 +347,7 @@ pub(crate) struct State {
     buffer: Vec<u8>,
     control: Vec<u8>,
     drops_unheard: u64,
+    pub(crate) unwitnessed: Duration,
     receive_buffer: usize,
     off: bool,
 }

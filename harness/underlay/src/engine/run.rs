@@ -3,13 +3,18 @@
 use std::time::{Duration, Instant};
 
 use lab::Lab;
-use probe::capture::Capture;
+use probe::capture::Losses;
 
 use super::fleet::Fleet;
 use super::up::Up;
 use crate::case::Case;
 use crate::observed::{EngineError, Observed};
 use crate::timeline::{self, Timeline};
+
+/// How long the kernel may take to tell what it knows of next hops; milliseconds are usual. After three seconds without an
+/// ARP reply it tells the sender itself (Linux, `mcast_solicit` times `retrans_time_ms`), and who is told that before the
+/// witness is calls it "unreachable".
+const PATIENCE_FOR_KERNEL: Duration = Duration::from_secs(1);
 
 /// Whether packets are watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,9 +76,10 @@ pub async fn run<F: Fleet>(setup: &F::Setup, case: &Case, watch: Watch) -> Resul
         ..seen
     };
     observed.drops = drops(&lab)?;
-    observed.doubts.extend(doubts(&capture));
-    let late = lag.doubt(case.deadline);
-    observed.late = late.is_some();
+    let losses = capture.losses();
+    observed.doubts.extend(doubts(&losses));
+    let late: Vec<_> = [lag.doubt(case.deadline), unwitnessed(&losses)].into_iter().flatten().collect();
+    observed.late = !late.is_empty();
     observed.doubts.extend(late);
     observed.capture = capture.statistics();
     for found in timeline.steps.iter_mut().filter_map(|seen| seen.found.as_mut()) {
@@ -120,8 +126,19 @@ pub fn drops(lab: &Lab) -> Result<Vec<(String, String, u64)>, EngineError> {
     Ok(drops)
 }
 
-fn doubts(capture: &Capture) -> Vec<String> {
-    let losses = capture.losses();
+/// Why a packet's death may have been told otherwise than it would be on another day, if it may.
+fn unwitnessed(losses: &Losses) -> Option<String> {
+    let waited = losses.unwitnessed;
+    (waited > PATIENCE_FOR_KERNEL).then(|| {
+        format!(
+            "this machine was too busy: the kernel hadn't told after {} ms which next hop is silent, when a probe had \
+             ended otherwise; fewer --jobs would tell",
+            waited.as_millis()
+        )
+    })
+}
+
+fn doubts(losses: &Losses) -> Vec<String> {
     losses
         .packets
         .iter()

@@ -7,7 +7,7 @@ use probe::evidence::{Outcome, OutcomeKind};
 use probe::walk::{Walk, place};
 use serde_json::{Value, json};
 
-use super::{Finding, died, not_installed};
+use super::{Finding, died, doubtful, not_installed};
 use crate::case::{Case, ExpectedOutcome, ExpectedProbe, ProbeKind};
 use crate::observed::{Observed, Trace};
 
@@ -106,9 +106,10 @@ pub(super) fn compare(case: &Case, observed: &Observed, id: &str, expected: &Exp
     if let Some(untold) = untold {
         return Finding { measured, holds: None, message: untold };
     }
-    if !answered && !observed.doubts.is_empty() {
-        let message = format!("no answer came, but the evidence is doubtful: {}", observed.doubts.join("; "));
-        return Finding { measured, holds: None, message };
+    if let Some(doubtful) =
+        (!answered).then(|| doubtful(observed, measured.clone(), "no answer came".to_owned())).flatten()
+    {
+        return doubtful;
     }
     match holds {
         Some(holds) if way.message.is_empty() || !outcome_holds => Finding::of(measured, holds, told),
