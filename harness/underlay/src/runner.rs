@@ -158,6 +158,7 @@ const THREADS_PER_CORE: usize = 4;
 pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let carrying = THREADS_PER_CORE * cores;
+    lab::limits::memory()?;
     lab::limits::room(carrying + WAITING_THREADS)?;
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(carrying)

@@ -2,6 +2,7 @@
 //! netlink socket and a capture for each machine, and the sockets of all that answers.
 
 mod cgroup;
+mod promised;
 
 use std::error::Error;
 use std::hint::black_box;
@@ -38,8 +39,8 @@ pub fn raise() {
     }
 }
 
-/// Whether the process may have as many threads more, and the files and the memory that labs take. Later a lack would be a
-/// panic, an abort, or a wait for a thread that never comes.
+/// Whether the process may have as many threads more, and the files they take. Later a lack would be a panic, or a wait
+/// for a thread that never comes.
 ///
 /// # Errors
 /// It may not; [`hint`] tells which limit that is.
@@ -48,23 +49,39 @@ pub fn room(threads: usize) -> io::Result<()> {
     // a poll and its waker.
     let pairs: [_; 3] = std::array::from_fn(|_| UnixStream::pair());
     pairs.into_iter().collect::<io::Result<Vec<_>>>()?;
-    let mut memory: Vec<u8> = Vec::new();
-    let reserved = black_box(&mut memory).try_reserve_exact(ADDRESSES);
-    let group = memory_of_group().is_some_and(|limit| limit < MEMORY);
-    if reserved.is_err() || group {
-        return Err(io::Error::other(Short::Memory));
-    }
-    drop(memory);
     let gate = Mutex::new(());
     thread::scope(|scope| {
         // None ends before all are there.
         let closed = gate.lock();
         let pass = || drop(gate.lock().unwrap_or_else(PoisonError::into_inner));
-        let started: io::Result<Vec<_>> =
-            (0..threads).map(|_| thread::Builder::new().spawn_scoped(scope, pass)).collect();
+        let mut started = Vec::new();
+        let refused = (0..threads).find_map(|_| match thread::Builder::new().spawn_scoped(scope, pass) {
+            Ok(thread) => {
+                started.push(thread);
+                None
+            }
+            Err(error) => Some(error),
+        });
         drop(closed);
-        started.map(drop).map_err(no_more_threads)
+        // The scope itself waits for their work alone; to the kernel they count until they are joined.
+        started.into_iter().for_each(|thread| drop(thread.join()));
+        refused.map_or(Ok(()), |error| Err(no_more_threads(error)))
     })
+}
+
+/// Whether the process may take the memory that labs take. Later a lack would be an abort.
+///
+/// # Errors
+/// It may not; [`hint`] tells which limit that is.
+pub fn memory() -> io::Result<()> {
+    // Addresses are free but where they are limited; asking for them takes of what the kernel promises, too.
+    let mut addresses: Vec<u8> = Vec::new();
+    let few = set(Resource::RLIMIT_AS).is_some() && black_box(&mut addresses).try_reserve_exact(ADDRESSES).is_err();
+    let least = [memory_of_group(), promised::left()].into_iter().flatten().min();
+    match few || least.is_some_and(|bytes| bytes < MEMORY) {
+        true => Err(io::Error::other(Short::Memory)),
+        false => Ok(()),
+    }
 }
 
 /// That a process or thread couldn't be started, so that [`hint`] knows.
@@ -86,7 +103,7 @@ pub fn hint(error: &(dyn Error + 'static)) -> Option<String> {
             cause.raw_os_error().map(Errno::from_raw),
         ) {
             (Some(Short::Threads(_)), _) => threads(),
-            (Some(Short::Memory), _) | (_, Some(Errno::ENOMEM)) => memory(),
+            (Some(Short::Memory), _) | (_, Some(Errno::ENOMEM)) => too_little_memory(),
             (_, Some(Errno::EMFILE)) => files(),
             _ => None,
         }
@@ -108,14 +125,14 @@ fn threads() -> Option<String> {
     let group = cgroup::lowest(cgroup::PROCESSES)
         .map(|(count, file)| format!("this cgroup may have {count} of them ({}; remedy: raise it)", file.display()));
     // Each has a stack.
-    told([user, group, address_space()])
+    told([user, group, address_space(), promised::hint()])
 }
 
-fn memory() -> Option<String> {
+fn too_little_memory() -> Option<String> {
     let group = cgroup::lowest(cgroup::MEMORY).map(|(bytes, file)| {
         format!("this cgroup may take {} MiB ({}; remedy: raise it)", bytes >> 20, file.display())
     });
-    told([address_space(), group, None])
+    told([address_space(), group, promised::hint()])
 }
 
 fn address_space() -> Option<String> {
@@ -123,7 +140,7 @@ fn address_space() -> Option<String> {
     Some(format!("this process may take {} MiB of addresses (RLIMIT_AS; remedy: ulimit -v unlimited)", bytes >> 20))
 }
 
-fn told(limits: [Option<String>; 3]) -> Option<String> {
+fn told<const N: usize>(limits: [Option<String>; N]) -> Option<String> {
     let limits: Vec<_> = limits.into_iter().flatten().collect();
     match &limits[..] {
         [] => None,
