@@ -3,7 +3,7 @@
 //! A case runs once. One that would pass the second time is a flaky one, and its first result is the result. Only where
 //! the machine was too busy for a verdict there is no result yet: such a case runs once more, alone.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Instant;
@@ -197,15 +197,19 @@ pub async fn run(
     let mut waiting = waiting.into_iter();
     let mut running: JoinSet<CaseResult> = JoinSet::new();
     let mut known: Vec<(Id, usize, Instant)> = Vec::new();
-    let mut put_off: VecDeque<usize> = VecDeque::new();
-    let mut second: HashSet<usize> = HashSet::new();
+    // By the case's index, what its first run came to.
+    let mut put_off: VecDeque<(usize, Arc<CaseResult>)> = VecDeque::new();
+    let mut second: HashMap<usize, Arc<CaseResult>> = HashMap::new();
     let mut finished = 0;
     tokio::pin!(interrupt);
     loop {
         let mut next: Vec<usize> = waiting.by_ref().take(jobs - running.len()).collect();
-        if next.is_empty() && running.is_empty() {
-            next.extend(put_off.pop_front());
-            second.extend(&next);
+        if next.is_empty()
+            && running.is_empty()
+            && let Some((index, first)) = put_off.pop_front()
+        {
+            next.push(index);
+            second.insert(index, first);
         }
         for index in next {
             tell(Event::CaseStarted { index })?;
@@ -239,15 +243,22 @@ pub async fn run(
                 judge(case, engine.name(), engine.provenance(), started.elapsed(), Err(failed))
             }
         };
-        result.again = second.contains(&index);
+        result.again = second.remove(&index).is_some();
         if result.is_worth_another_run() && !result.again {
-            put_off.push_back(index);
-            tell(Event::CasePutOff { index, result: Arc::new(result) })?;
+            let result = Arc::new(result);
+            put_off.push_back((index, Arc::clone(&result)));
+            tell(Event::CasePutOff { index, result })?;
             continue;
         }
         finished += 1;
         summary.add(result.verdict, result.claims.iter().map(|claim| claim.held));
         tell(Event::CaseFinished { index, result: Arc::new(result) })?;
+    }
+    // Whose second run an interrupt forestalled: the first has been.
+    for (index, result) in second.into_iter().chain(put_off) {
+        finished += 1;
+        summary.add(result.verdict, result.claims.iter().map(|claim| claim.held));
+        tell(Event::CaseFinished { index, result })?;
     }
     let end = RunFinished { summary, not_finished: cases.len() - finished, interrupted, duration: began.elapsed() };
     tell(Event::RunFinished(Box::new(end.clone())))?;

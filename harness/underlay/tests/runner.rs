@@ -191,6 +191,38 @@ fn an_interrupt_drops_what_runs_and_keeps_what_is_done() {
     assert_eq!(end.exit_code(), exit::TERMINATED);
 }
 
+/// What was seen before is no less for that.
+#[test]
+fn an_interrupt_of_a_second_run_leaves_the_first_ones_result() {
+    let engine = Fake::new(|case| {
+        let mut seen = observed(case, &[("p", death())]);
+        seen.late = true;
+        seen.doubts = vec!["doubtful".to_owned()];
+        async move { Ok(seen) }
+    });
+    let silent = |case: &Arc<Case>| {
+        let expectations = vec![expect("p", ExpectedOutcome::Silence, 7)];
+        Arc::new(Case { probes: vec![ping("p")], expectations, ..Case::clone(case) })
+    };
+    let notes = Notes::default();
+    let seen = notes.clone();
+    // Two are put off, of which the first has come to its end, or is under way.
+    let interrupt = std::future::poll_fn(move |context| {
+        context.waker().wake_by_ref();
+        let notes = seen.0.lock().unwrap();
+        let starts = notes.iter().filter(|note| note.starts_with("start")).count();
+        if starts > 2 { std::task::Poll::Ready(Interrupt::Term) } else { std::task::Poll::Pending }
+    });
+    let mut reporters: [Box<dyn Reporter>; 1] = [Box::new(notes.clone())];
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let cases = cases(2).iter().map(silent).collect();
+    let end = runtime.block_on(run(cases, engine, 2, &mut reporters, interrupt)).unwrap();
+    let notes = notes.0.lock().unwrap();
+    assert_eq!((end.summary.inconclusive, end.not_finished), (2, 0), "{notes:?}");
+    assert_eq!(notes.iter().filter(|note| note.starts_with("finish")).count(), 2, "{notes:?}");
+    assert_eq!(end.exit_code(), exit::TERMINATED);
+}
+
 #[test]
 fn exit_codes() {
     use underlay::verdict::Summary;
