@@ -49,8 +49,6 @@ pub struct Observed {
     pub late: bool,
     /// How long each phase took, in order.
     pub phases: Vec<(&'static str, Duration)>,
-    /// The version of Kubernetes, where it is a real one.
-    pub kubernetes: Option<String>,
     /// What each node's agent wrote to its log, where it is a real one.
     pub logs: Vec<(String, Vec<String>)>,
     /// What happened before all this, step by step.
@@ -75,7 +73,6 @@ impl Observed {
             doubts: Vec::new(),
             late: false,
             phases: Vec::new(),
-            kubernetes: None,
             logs: Vec::new(),
             timeline: Timeline::default(),
         }
@@ -221,6 +218,12 @@ pub trait Engine: Send + Sync {
     /// there is none.
     fn component(&self, version: &cilium::Version) -> Option<String> {
         let _ = version;
+        None
+    }
+
+    /// The version of Kubernetes that all its cases run on, `v1.31.4`, where it is a real one and known: the nodes', or
+    /// before there were any what was asked for.
+    fn kubernetes(&self) -> Option<String> {
         None
     }
 

@@ -62,6 +62,8 @@ pub struct RunFinished {
     pub interrupted: Option<Interrupt>,
     /// From beginning to end.
     pub duration: std::time::Duration,
+    /// The version of Kubernetes that all cases ran on, or would have, where it is a real one and known.
+    pub kubernetes: Option<String>,
 }
 
 impl RunFinished {
@@ -260,7 +262,13 @@ pub async fn run(
         summary.add(result.verdict, result.claims.iter().map(|claim| claim.held));
         tell(Event::CaseFinished { index, result })?;
     }
-    let end = RunFinished { summary, not_finished: cases.len() - finished, interrupted, duration: began.elapsed() };
+    let end = RunFinished {
+        summary,
+        not_finished: cases.len() - finished,
+        interrupted,
+        duration: began.elapsed(),
+        kubernetes: engine.kubernetes(),
+    };
     tell(Event::RunFinished(Box::new(end.clone())))?;
     Ok(end)
 }

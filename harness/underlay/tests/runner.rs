@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use cilium::Model;
 use futures::future::BoxFuture;
-use support::{Fake, case, death, expect, observed, ping};
+use support::{Fake, case, death, expect, observed, ping, reports};
 use underlay::case::{Case, ExpectedOutcome};
 use underlay::exit;
 use underlay::observed::{Engine, EngineError, Observed};
+use underlay::report::json::Json;
+use underlay::report::render;
 use underlay::runner::{self, Event, Interrupt, Reporter, RunFinished, run};
 use underlay::verdict::{Provenance, Verdict};
 
@@ -125,6 +127,44 @@ fn a_panic_is_one_cases_error() {
     let (end, _) = all(engine, 3, 2);
     assert_eq!((end.summary.pass, end.summary.error), (2, 1));
     assert_eq!(end.exit_code(), exit::HARNESS);
+}
+
+/// Runs on nodes of a version, whatever comes of it.
+struct OnNodes(Arc<Fake>);
+
+impl Engine for OnNodes {
+    fn name(&self) -> &'static str {
+        "on nodes"
+    }
+
+    fn kubernetes(&self) -> Option<String> {
+        Some("v1.33.4".to_owned())
+    }
+
+    fn run<'a>(&'a self, case: &'a Case) -> BoxFuture<'a, Result<Observed, EngineError>> {
+        self.0.run(case)
+    }
+}
+
+/// By it, joined reports tell cases apart, those that came to nothing too.
+#[test]
+fn every_result_has_the_version_of_kubernetes() {
+    let engine = OnNodes(Fake::new(|case| {
+        let observed = match case.variant.as_str() {
+            "0" => Err(EngineError::Failed { step: "start".to_owned(), reason: "broken".to_owned() }),
+            _ => Ok(observed(case, &[])),
+        };
+        async move { observed }
+    }));
+    let mut written = Vec::new();
+    let mut reporters: [Box<dyn Reporter>; 1] = [Box::new(Json::new(&mut written, reports::host()))];
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let end = runtime.block_on(run(cases(2), Arc::new(engine), 1, &mut reporters, pending())).unwrap();
+    drop(reporters);
+    let report = render::read(std::str::from_utf8(&written).unwrap()).unwrap();
+    assert_eq!((end.summary.pass, end.summary.error), (1, 1));
+    let versions: Vec<_> = report.cases.iter().map(|case| case.kubernetes.as_deref()).collect();
+    assert_eq!(versions, [Some("1.33.4"); 2]);
 }
 
 /// Runs Cilium itself.

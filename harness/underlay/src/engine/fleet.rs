@@ -193,9 +193,4 @@ pub trait Fleet: Send + Sync + Sized {
     fn logs(&self) -> Vec<(String, Vec<String>)> {
         Vec::new()
     }
-
-    /// The version of Kubernetes, `v1.31.4`, where it is a real one.
-    fn kubernetes(&self) -> Option<String> {
-        None
-    }
 }

@@ -130,7 +130,6 @@ impl<F: Fleet> Up<F> {
                 self.phases.within(fleet.phases());
                 self.observed.nodes = fleet.agents().await?;
                 self.observed.logs = fleet.logs();
-                self.observed.kubernetes = fleet.kubernetes();
                 self.phases.end("agents");
                 if self.observed.nodes.iter().all(|(_, agent)| matches!(agent, Agent::Running(_))) {
                     self.cluster = Some(Cluster::start(running, &self.lab, fleet, &self.capture).await?);

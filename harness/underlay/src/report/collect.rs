@@ -30,10 +30,12 @@ impl Collector {
     }
 
     fn report(&mut self, end: &RunFinished) -> Report {
+        let kubernetes = end.kubernetes.as_deref().map(|version| version.trim_start_matches('v').to_owned());
+        let cases = std::mem::take(&mut self.cases).into_iter().flatten();
         Report {
             schema: SCHEMA.to_owned(),
             host: self.host.clone(),
-            cases: std::mem::take(&mut self.cases).into_iter().flatten().collect(),
+            cases: cases.map(|case| Case { kubernetes: kubernetes.clone(), ..case }).collect(),
             summary: end.summary,
             interrupted: end.interrupted.map(|signal| signal.name().to_owned()),
             duration_ms: milliseconds(end.duration),

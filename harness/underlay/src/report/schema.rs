@@ -527,9 +527,8 @@ impl From<&CaseResult> for Case {
             model: case.model.to_string(),
             cilium: case.version.to_string(),
             cilium_verified: case.version.checked() == cilium::version::Checked::Measured,
-            kubernetes: observed
-                .and_then(|observed| observed.kubernetes.as_ref())
-                .map(|version| version.trim_start_matches('v').to_owned()),
+            // Of a run as a whole: known once one of its cases has met it.
+            kubernetes: None,
             kernel_overlay: case
                 .network
                 .overlay

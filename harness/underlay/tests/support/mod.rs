@@ -125,7 +125,6 @@ pub fn observed(case: &Case, probes: &[(&str, Evidence)]) -> Observed {
         drops: Vec::new(),
         doubts: Vec::new(),
         late: false,
-        kubernetes: None,
         logs: Vec::new(),
         phases: vec![("lab", Duration::from_millis(40)), ("probes", Duration::from_millis(300))],
         timeline: Timeline::default(),

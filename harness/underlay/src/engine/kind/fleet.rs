@@ -224,10 +224,6 @@ impl Fleet for OnKind {
     fn logs(&self) -> Vec<(String, Vec<String>)> {
         self.nodes.iter().map(|(node, _)| (node.name.clone(), node.log())).collect()
     }
-
-    fn kubernetes(&self) -> Option<String> {
-        self.setup.kubernetes().map(str::to_owned)
-    }
 }
 
 impl OnKind {

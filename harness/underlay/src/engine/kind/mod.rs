@@ -54,6 +54,10 @@ impl Engine for KindEngine {
         self.setup.component(version)
     }
 
+    fn kubernetes(&self) -> Option<String> {
+        self.setup.kubernetes().or_else(|| self.setup.asked_for()).map(str::to_owned)
+    }
+
     fn refuses(&self, action: &Action) -> Option<String> {
         match action {
             Action::RestartCoreDns => Some("its pods would be others, with other addresses".to_owned()),

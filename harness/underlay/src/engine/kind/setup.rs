@@ -165,6 +165,11 @@ impl Setup {
         self.0.kubernetes.get().map(String::as_str)
     }
 
+    /// The version of Kubernetes that was asked for, `v1.31.4`, by the tag of the nodes' image; none where that is none.
+    pub fn asked_for(&self) -> Option<&str> {
+        version_of(self.options().node_image.as_deref()?)
+    }
+
     /// What runs, of that version of Cilium: its chart, Kubernetes once there was one, the programs.
     pub fn component(&self, version: &Version) -> Option<String> {
         let chart = &self.release(version).ok()?.chart.version;
@@ -249,4 +254,28 @@ async fn release(tools: &Tools, options: &Options, version: &Version, say: Say) 
         }
     }
     Ok(Release { chart, images })
+}
+/// The version in an image's tag, `v1.31.4` of `kindest/node:v1.31.4@sha256:…`.
+fn version_of(image: &str) -> Option<&str> {
+    let (_, tag) = image.split('@').next()?.rsplit_once(':')?;
+    let is_version = tag.strip_prefix('v')?.starts_with(|first: char| first.is_ascii_digit()) && !tag.contains('/');
+    is_version.then_some(tag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_tells_the_version() {
+        for (image, version) in [
+            ("kindest/node:v1.31.4", Some("v1.31.4")),
+            ("localhost:5000/node:v1.35.0@sha256:0123", Some("v1.35.0")),
+            ("localhost:5000/node", None),
+            ("kindest/node:latest", None),
+            ("kindest/node", None),
+        ] {
+            assert_eq!(version_of(image), version, "{image}");
+        }
+    }
 }
