@@ -10,6 +10,7 @@ use cilium::Version;
 use kind::chart::{Chart, Source, Told};
 use kind::tools::Tool;
 use kind::{Error, Tools, images};
+use nix::unistd::geteuid;
 use serde_json::json;
 use tokio::sync::Mutex;
 
@@ -79,7 +80,10 @@ impl Setup {
     ///
     /// What is missing is no error: it skips what needs it.
     pub async fn prepare(tools: Tools, options: Options, cases: &[impl AsRef<Case>], say: Say) -> Self {
-        let programs = programs(&tools).await;
+        let programs = match geteuid().is_root() {
+            true => programs(&tools).await,
+            false => Err("a lab is plugged into docker's containers by root alone; remedy: sudo".to_owned()),
+        };
         let mut releases = BTreeMap::new();
         if programs.is_ok() {
             for archive in &options.archives {
