@@ -57,10 +57,10 @@ pub enum VersionError {
     #[error("`{0}` is not a Cilium version: write 1.18.2, v1.18.2 or 1.18")]
     Malformed(String),
     /// A version whose rules the model does not have.
-    #[error("no model of Cilium {0}: the model knows 1.14 to 1.20; newer ones run on real engines only")]
+    #[error("Cilium {0} is too new: 1.14 to 1.20 are known here, on every engine")]
     Newer(String),
     /// A version from before the model's first.
-    #[error("no model of Cilium {0}: the model knows 1.14 to 1.20; older ones run on real engines only")]
+    #[error("Cilium {0} is too old: 1.14 to 1.20 are known here, on every engine")]
     Older(String),
 }
 

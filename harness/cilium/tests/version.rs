@@ -21,10 +21,10 @@ fn forms() {
 #[test]
 fn refusals() {
     for (text, says) in [
-        ("1.21.0", "no model of Cilium 1.21.0: the model knows 1.14 to 1.20; newer ones run on real engines only"),
-        ("2.0", "no model of Cilium 2.0: the model knows 1.14 to 1.20; newer ones run on real engines only"),
-        ("1.13.9", "no model of Cilium 1.13.9: the model knows 1.14 to 1.20; older ones run on real engines only"),
-        ("0.9.0", "no model of Cilium 0.9.0: the model knows 1.14 to 1.20; older ones run on real engines only"),
+        ("1.21.0", "Cilium 1.21.0 is too new: 1.14 to 1.20 are known here, on every engine"),
+        ("2.0", "Cilium 2.0 is too new: 1.14 to 1.20 are known here, on every engine"),
+        ("1.13.9", "Cilium 1.13.9 is too old: 1.14 to 1.20 are known here, on every engine"),
+        ("0.9.0", "Cilium 0.9.0 is too old: 1.14 to 1.20 are known here, on every engine"),
         ("1.18.2-/../x", "`1.18.2-/../x` is not a Cilium version: write 1.18.2, v1.18.2 or 1.18"),
         ("latest", "`latest` is not a Cilium version: write 1.18.2, v1.18.2 or 1.18"),
     ] {

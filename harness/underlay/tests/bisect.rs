@@ -98,7 +98,7 @@ fn misuse_is_told_and_nothing_is_built() {
     for (arguments, told) in [
         (&["--good", "1.19", "--bad", "1.18.2", case][..], "not older than the bad one"),
         (&["--good", "1.18.2", "--bad", "1.18.4", case], "knows no difference between 1.18.2 and 1.18.4"),
-        (&["--good", "1.18.2", "--bad", "1.21", case], "no model of Cilium 1.21"),
+        (&["--good", "1.18.2", "--bad", "1.21", case], "Cilium 1.21 is too new"),
         (&["--good", "1.18.2", case], "--bad"),
         (&[case], "--good"),
         (&["--good", "1.18.2", "--bad", "1.19", "scenarios/devices/node-ip-overlay.yaml"], "4 cases are named"),

@@ -346,7 +346,7 @@ fn misuse_is_told_and_nothing_is_built() {
     let pinned = "scenarios/devices/cilium-1.19.yaml::1.19/unset";
     for (arguments, told) in [
         (&["1.18.2"][..], "<B>"),
-        (&["1.18.2", "1.29"], "no model of Cilium 1.29"),
+        (&["1.18.2", "1.29"], "Cilium 1.29 is too new"),
         (&["1.18.2", "nonsense"], "`nonsense` is no version"),
         (&["1.18.2", "model:mine"], "`mine` is not a model"),
         (&["1.18.2", &text], "neither in .yaml"),
