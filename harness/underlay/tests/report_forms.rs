@@ -91,6 +91,44 @@ fn versions_of_kubernetes_are_told_apart() {
     assert!(text.contains("Kubernetes 1.33.4") && text.contains("Kubernetes 1.34.0"), "{text}");
 }
 
+/// A share that was interrupted and then brought whole is no second run, and lacks nothing.
+#[test]
+fn what_was_done_again_after_an_interrupt_is_whole() {
+    let part = |share: &str, interrupted: bool| {
+        let mut report = mixed();
+        report.host.shard = Some(share.parse().expect("a share"));
+        report.cases.iter_mut().for_each(|case| case.variant += share);
+        if interrupted {
+            report.cases.truncate(1);
+            report.interrupted = Some("SIGTERM".to_owned());
+        }
+        (format!("{share} {interrupted}"), report)
+    };
+    let cases = mixed().cases.len();
+    let report = merge(vec![part("1/2", true), part("1/2", false), part("2/2", false)]);
+    let joined = report.merge.as_ref().expect("it was joined");
+    assert!(joined.is_whole(), "{joined:?}");
+    assert_eq!((report.cases.len(), report.interrupted), (2 * cases, None));
+
+    // What nobody has done again is missing.
+    let report = merge(vec![part("1/2", true), part("2/2", false)]);
+    let joined = report.merge.as_ref().expect("it was joined");
+    assert!(!joined.is_whole(), "{joined:?}");
+    assert_eq!((report.cases.len(), report.interrupted.as_deref()), (1 + cases, Some("SIGTERM")));
+}
+
+/// That a machine was too busy for a first verdict is nobody's secret.
+#[test]
+fn that_a_case_ran_twice_is_in_every_form() {
+    let mut report = mixed();
+    report.cases[0].again = true;
+    for form in Form::ALL {
+        let text = form.render(&report).expect("it is written");
+        let told = if form == Form::Json { "\"again\": true" } else { "ran twice" };
+        assert!(text.contains(told), "{form:?}: {text}");
+    }
+}
+
 /// Every element and attribute of a page of hostile texts is one that a page without them has too.
 #[test]
 fn nothing_breaks_out_of_the_page() {

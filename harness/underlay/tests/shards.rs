@@ -104,6 +104,21 @@ fn side_by_side() -> Result<(), Failed> {
         return Err(format!("each of its cases is told, and there once: {doubles}").into());
     }
 
+    // A report that was cut off isn't passed over; what is none is.
+    fs::create_dir(folder.join("cut"))?;
+    fs::write(folder.join("cut/other.json"), "{\"name\": ")?;
+    ended(&merge(folder, &["reports", "cut"])?.0, exit::OK, "what is no report doesn't matter")?;
+    let whole = fs::read_to_string(folder.join("reports/2/report.json"))?;
+    for (name, length) in [("share.json", 300), ("report.json", 1), ("empty.json", 0)] {
+        fs::write(folder.join("cut").join(name), &whole[..length])?;
+        let output = underlay(folder, &["report", "--merge", "reports", "cut"]).output()?;
+        ended(&output, exit::USAGE, "a report was cut off")?;
+        if !String::from_utf8_lossy(&output.stderr).contains(&format!("cut/{name}")) {
+            return Err(format!("it is named: {}", String::from_utf8_lossy(&output.stderr)).into());
+        }
+        fs::remove_file(folder.join("cut").join(name))?;
+    }
+
     // The same on another kernel, where one case came out otherwise, and one share was lost.
     for index in 1..SHARES {
         let text = fs::read_to_string(folder.join(format!("reports/{index}/report.json")))?;

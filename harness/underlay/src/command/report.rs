@@ -12,7 +12,7 @@ use crate::report::human;
 use crate::report::merge::merge;
 use crate::report::paint::{Color, Paint};
 use crate::report::render::{self, Form};
-use crate::report::schema::Report;
+use crate::report::schema::{Report, SCHEMA_FAMILY};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -121,7 +121,8 @@ fn joined(paths: &[PathBuf]) -> Result<Report, Stop> {
         for path in found {
             match fs::read_to_string(&path).map_err(|_| None).and_then(|text| render::read(&text).map_err(Some)) {
                 Ok(report) => reports.push((path.display().to_string(), report)),
-                Err(Some(render::Unreadable::Json(_) | render::Unreadable::NoReport)) => {}
+                Err(Some(render::Unreadable::NoReport)) => {}
+                Err(Some(render::Unreadable::Json(_))) if !is_cut_off(&path) => {}
                 Err(_) => reports.push((path.display().to_string(), one(&path)?)),
             }
         }
@@ -130,6 +131,13 @@ fn joined(paths: &[PathBuf]) -> Result<Report, Stop> {
         return Err(Stop::usage("there is no report to join", "`underlay test --report DIR` writes report.json"));
     }
     Ok(merge(reports))
+}
+
+/// Whether what can't be read as JSON was to be a report: by its name, by how it begins, or it is empty.
+fn is_cut_off(path: &Path) -> bool {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let begins = || text.chars().take(100).collect::<String>().contains(SCHEMA_FAMILY);
+    path.file_name().is_some_and(|name| name == Form::Json.file()) || text.trim().is_empty() || begins()
 }
 
 /// Files below a folder that may be reports, in the order of their names.

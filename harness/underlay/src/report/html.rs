@@ -7,6 +7,7 @@
 use indexmap::IndexMap;
 use maud::{Markup, html};
 
+use super::human;
 use super::page::page;
 use super::paint::Paint;
 use super::picture::svg::{self, Gallery};
@@ -273,6 +274,7 @@ fn details(number: usize, case: &Case, back: &str, gallery: &mut Gallery) -> Mar
             a class="top" href=(format!("#{back}")) { "back to the table" }
             h3 id=(format!("{id}-h")) { (case.variant) " " (badge(case.verdict)) }
             @if let Some(reason) = &case.reason { p class=(if open { "bad" } else { "doubt" }) { (reason) } }
+            @if case.again { p class="dim" { (human::RAN_TWICE) } }
             @if !wrong.is_empty() {
                 ul class="plain" {
                     @for (step, check) in &wrong { li { (unmet(case, *step, check)) } }

@@ -17,6 +17,9 @@ use super::timeline;
 use crate::runner::{Event, Reporter};
 use crate::verdict::Verdict;
 
+/// Of a case that ran [`again`](super::schema::Case::again).
+pub(super) const RAN_TWICE: &str = "ran twice: this machine was too busy for a verdict the first time";
+
 /// Widest cell before its text is wrapped, in characters.
 const CELL: usize = 18;
 
@@ -339,8 +342,7 @@ fn notes(cases: &[Case], paint: Paint) -> String {
         let _ = writeln!(out, "{} {scenario}: values without a meaning to this engine: {values}", paint.faint("note:"));
     }
     for case in cases.iter().filter(|case| case.again) {
-        let line = "ran twice: this machine was too busy for a verdict the first time";
-        let _ = writeln!(out, "{} {}: {line}", paint.faint("note:"), case.id());
+        let _ = writeln!(out, "{} {}: {RAN_TWICE}", paint.faint("note:"), case.id());
     }
     if !out.is_empty() {
         out.push('\n');

@@ -92,6 +92,10 @@ fn test(case: &Case) -> TestCase {
         test.set_assertions(assertions);
     }
     let mut told = claims(case);
+    if case.again {
+        told.push_str(human::RAN_TWICE);
+        told.push('\n');
+    }
     if timeline::tells(case) {
         told.push_str(&timeline::text(case, Paint(false)));
     }

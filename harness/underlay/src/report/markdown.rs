@@ -28,6 +28,7 @@ pub fn render(report: &Report, limit: usize) -> String {
     parts.extend(report.cases.iter().filter(|case| timeline::tells(case)).map(timeline));
     parts.push(claims(&report.cases));
     parts.push(skipped(&report.cases));
+    parts.push(again(&report.cases));
     let wrong = |case: &&Case| !matches!(case.verdict, Verdict::Pass | Verdict::Skip);
     parts.extend(report.cases.iter().filter(wrong).map(failure));
     let mut out = String::new();
@@ -146,6 +147,12 @@ fn timeline(case: &Case) -> String {
     }
     out.push_str("\n</details>\n\n");
     out
+}
+
+fn again(cases: &[Case]) -> String {
+    let notes =
+        cases.iter().filter(|case| case.again).map(|case| format!("{}: {}", plain(&case.id()), human::RAN_TWICE));
+    notes.map(|note| note + "\n\n").collect()
 }
 
 fn skipped(cases: &[Case]) -> String {

@@ -41,6 +41,16 @@ pub struct Part {
     /// The signal that ended its run before its time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interrupted: Option<String>,
+    /// Whether another report has all of it, of a run of the same share on such a host that wasn't interrupted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub superseded: bool,
+}
+
+impl Part {
+    /// What ended its run before its time, where that matters still.
+    fn cut(&self) -> Option<&str> {
+        self.interrupted.as_deref().filter(|_| !self.superseded)
+    }
 }
 
 /// A case that is there more than once.
@@ -66,13 +76,12 @@ pub struct Differing {
 impl Merge {
     /// Whether all that was run is there, once.
     pub fn is_whole(&self) -> bool {
-        self.missing.is_empty() && self.doubles.is_empty() && self.parts.iter().all(|part| part.interrupted.is_none())
+        self.missing.is_empty() && self.doubles.is_empty() && self.parts.iter().all(|part| part.cut().is_none())
     }
 
     /// What keeps it from being whole, by kind.
     pub fn faults(&self) -> [(&'static str, Vec<String>); 3] {
-        let cut =
-            self.parts.iter().filter_map(|part| Some(format!("{}: by {}", part.file, part.interrupted.as_ref()?)));
+        let cut = self.parts.iter().filter_map(|part| Some(format!("{}: by {}", part.file, part.cut()?)));
         let doubles = self.doubles.iter().map(|double| format!("{} in {}", double.case, double.files.join(", ")));
         [
             ("missing", self.missing.iter().map(ToString::to_string).collect()),
@@ -123,8 +132,11 @@ fn identity(case: &Case) -> impl Eq + Hash + use<> {
 /// Joins reports, each with its file's name.
 ///
 /// A case that ran on several kinds of hosts is there once for each, with the host behind its variant; one that is
-/// there twice for the same stays once. Of shares, each number must be there as often as any other.
-pub fn merge(reports: Vec<(String, Report)>) -> Report {
+/// there twice for the same stays once. Of shares, each number must be there as often as any other. A run that was
+/// interrupted and done again is no second one.
+pub fn merge(mut reports: Vec<(String, Report)>) -> Report {
+    // What was interrupted gives what the others haven't.
+    reports.sort_by_key(|(_, report)| report.interrupted.is_some());
     let mut merge = Merge::default();
     let mut kept: IndexMap<_, BTreeMap<String, (String, Case)>> = IndexMap::new();
     let mut doubles: IndexMap<String, IndexSet<String>> = IndexMap::new();
@@ -133,18 +145,13 @@ pub fn merge(reports: Vec<(String, Report)>) -> Report {
     for (file, report) in reports {
         let Report { host, cases, .. } = report;
         let at = host.place();
-        merge.parts.push(Part {
-            file: file.clone(),
-            host: host.clone(),
-            cases: cases.len(),
-            interrupted: report.interrupted.clone(),
-        });
-        interrupted = interrupted.or(report.interrupted);
+        let cut = report.interrupted.is_some();
         duration_ms = duration_ms.max(report.duration_ms);
         let (count, mut new) = (cases.len(), 0);
         for case in cases {
             let places = kept.entry(identity(&case)).or_default();
             match places.get(&at) {
+                Some(_) if cut => {}
                 Some((first, _)) => {
                     doubles.entry(case.id()).or_default().extend([first.clone(), file.clone()]);
                 }
@@ -154,6 +161,15 @@ pub fn merge(reports: Vec<(String, Report)>) -> Report {
                 }
             }
         }
+        let is_whole =
+            |part: &Part| part.interrupted.is_none() && part.host.place() == at && part.host.shard == host.shard;
+        let superseded = cut && new == 0 && merge.parts.iter().any(is_whole);
+        let part = Part { file, host: host.clone(), cases: count, interrupted: report.interrupted.clone(), superseded };
+        merge.parts.push(part);
+        if superseded {
+            continue;
+        }
+        interrupted = interrupted.or(report.interrupted);
         // The same share brought twice is no second run of all shares.
         if let Some(share) = host.shard.filter(|_| new > 0 || count == 0) {
             *shares.entry(share).or_default() += 1;

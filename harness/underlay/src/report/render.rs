@@ -4,7 +4,7 @@ use std::io;
 
 use serde_json::Value;
 
-use super::schema::{Report, SCHEMA};
+use super::schema::{Report, SCHEMA, SCHEMA_FAMILY};
 use super::{html, junit, markdown};
 
 /// Why a text is no report that can be read.
@@ -35,7 +35,7 @@ pub fn read(text: &str) -> Result<Report, Unreadable> {
     let value: Value = serde_json::from_str(text).map_err(Unreadable::Json)?;
     match value.get("schema").and_then(Value::as_str) {
         Some(SCHEMA) => serde_json::from_value(value).map_err(Unreadable::Shape),
-        Some(found) if found.starts_with("underlay.report/") => Err(Unreadable::Version { found: found.to_owned() }),
+        Some(found) if found.starts_with(SCHEMA_FAMILY) => Err(Unreadable::Version { found: found.to_owned() }),
         _ => Err(Unreadable::NoReport),
     }
 }

@@ -27,6 +27,9 @@ use crate::verdict::{self, CaseResult, CheckResult, Provenance, Summary, Verdict
 /// The schema's name and version.
 pub const SCHEMA: &str = "underlay.report/1";
 
+/// What all versions' names begin with.
+pub const SCHEMA_FAMILY: &str = "underlay.report/";
+
 /// A whole run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
