@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::broadcast;
 
@@ -60,22 +62,35 @@ impl fmt::Display for ProgramDrop {
 
 /// Where the lab's parts report drops and readers listen. Clones are the same log.
 #[derive(Debug, Clone)]
-pub struct DropLog(broadcast::Sender<Dropped>);
+pub struct DropLog {
+    reports: broadcast::Sender<Dropped>,
+    missed: Arc<AtomicU64>,
+}
 
 impl Default for DropLog {
     fn default() -> Self {
-        Self(broadcast::channel(BACKLOG).0)
+        Self { reports: broadcast::channel(BACKLOG).0, missed: Arc::default() }
     }
 }
 
 impl DropLog {
     /// Reports a drop. Nobody need be listening.
     pub fn report(&self, dropped: Dropped) {
-        let _ = self.0.send(dropped);
+        let _ = self.reports.send(dropped);
+    }
+
+    /// That reports were lost before they came here, nobody knows how many.
+    pub(crate) fn miss(&self) {
+        self.missed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many times reports were lost on their way here.
+    pub fn missed(&self) -> u64 {
+        self.missed.load(Ordering::Relaxed)
     }
 
     /// Listens to drops from now on.
     pub fn listen(&self) -> broadcast::Receiver<Dropped> {
-        self.0.subscribe()
+        self.reports.subscribe()
     }
 }

@@ -4,9 +4,9 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lab::Lab;
 use lab::drops::DropReason;
-use lab::nft::Statement;
+use lab::nft::{Chain, ChainType, Hook, Statement, Table};
+use lab::{Lab, Namespace, Sysctls};
 use libtest_mimic::{Arguments, Failed, Trial};
 use topology::Network;
 use topology::network::{Ingress, Internet, InternetHost, Nat, Network as Config, Nic, NicKind, Node, Role, Vcn};
@@ -23,6 +23,7 @@ fn main() {
         trial("source_check_counts_and_reports", |runtime| runtime.block_on(source_check())),
         trial("new_traffic_from_outside_stays_outside", |runtime| runtime.block_on(ingress())),
         trial("an_interface_that_comes_back_is_as_before", |runtime| runtime.block_on(plug())),
+        trial("a_table_has_as_many_rules_as_wanted", |_| many_rules()),
         trial("a_filter_drops_and_reports_until_it_is_taken_away", |runtime| runtime.block_on(filter())),
     ];
     libtest_mimic::run(&Arguments::from_args(), tests).exit();
@@ -70,6 +71,24 @@ fn twins() -> Arc<Network> {
             node("far", nic("b", "10.0.0.24/24", Some("203.0.113.3"))),
         ],
     })
+}
+
+/// The kernel answers all of a table's messages before anybody reads, and the socket has room for some hundred answers.
+fn many_rules() -> Result<(), Failed> {
+    const RULES: usize = 600;
+    let place = Namespace::create("many rules", &Sysctls::HOST)?;
+    let table = |last: Statement| {
+        let mut chain = Chain::base("input", ChainType::Filter, Hook::Input, 0);
+        for port in 0..RULES as u16 {
+            chain =
+                chain.drop_rule(&format!("port {port}"), [Statement::Protocol(17), Statement::DestinationPort(port)]);
+        }
+        Table::ipv4("many").chain(chain.rule([last]))
+    };
+    place.load_nft(&[table(Statement::Jump("nowhere".to_owned()))]).err().ok_or("there is no chain of that name")?;
+    place.load_nft(&[table(Statement::Protocol(6))])?;
+    let counted = place.nft_counters()?.len();
+    if counted == RULES { Ok(()) } else { Err(format!("{counted} of {RULES} rules are there").into()) }
 }
 
 /// Sends a datagram between two nodes and says from where it arrived.

@@ -21,7 +21,7 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{Socket, SocketAddr};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socket, sockopt};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -37,6 +37,9 @@ pub use watch::watch_network;
 
 /// Bytes read at once; the kernel fills at most 32 KiB of a dump into one datagram.
 const RECEIVE_BUFFER: usize = 64 * 1024;
+
+/// Bytes that a socket takes at once everywhere (net.core.wmem_default is 208 KiB, of which the kernel's own use takes some).
+const USUAL_SEND_BUFFER: usize = 64 * 1024;
 
 /// A netlink socket that remembers its namespace's name for messages.
 #[derive(Debug)]
@@ -64,6 +67,14 @@ impl Client {
             source,
         })?;
         Ok(Self { socket, namespace: namespace.to_owned(), sequence: 0 })
+    }
+
+    /// Lets as many bytes wait to be read, as far as the process may say so.
+    pub(crate) fn receive_buffer(&self, bytes: usize) {
+        let socket = self.socket.as_fd();
+        if setsockopt(&socket, sockopt::RcvBufForce, &bytes).is_err() {
+            let _ = setsockopt(&socket, sockopt::RcvBuf, &bytes);
+        }
     }
 
     /// Joins groups of messages that come of the kernel's own accord.
@@ -103,6 +114,12 @@ impl Client {
     }
 
     fn send(&self, step: &str, buffer: &[u8]) -> Result<()> {
+        if buffer.len() > USUAL_SEND_BUFFER {
+            let (socket, bytes) = (self.socket.as_fd(), 2 * buffer.len());
+            if setsockopt(&socket, sockopt::SndBufForce, &bytes).is_err() {
+                let _ = setsockopt(&socket, sockopt::SndBuf, &bytes);
+            }
+        }
         self.socket.send(buffer, 0).map(|_| ()).map_err(|source| self.failed(step, None, source))
     }
 
@@ -143,32 +160,40 @@ impl Client {
         self.batch(step, vec![(message, flags | NLM_F_ACK)])
     }
 
-    /// Sends messages in one datagram and waits until each that asked for an acknowledgement has one. The first
+    /// Sends messages in one datagram and waits until the last one that asked for an acknowledgement has it. The first
     /// error is returned, after all answers are read.
+    ///
+    /// The others aren't acknowledged, whatever they ask for: their errors come all the same, and the kernel answers before
+    /// anybody reads, so that a few hundred answers would overflow the socket (Linux, net/netfilter/nfnetlink.c).
     pub(crate) fn batch<M>(&mut self, step: &str, messages: Vec<(M, u16)>) -> Result<()>
     where
         M: NetlinkSerializable + NetlinkDeserializable,
     {
         let mut buffer = Vec::new();
-        let (mut waiting, first) = (0_usize, self.sequence + 1);
-        let mut last = first;
-        for (message, flags) in messages {
+        let first = self.sequence + 1;
+        let acknowledged = messages.iter().rposition(|(_, flags)| flags & NLM_F_ACK != 0);
+        let (mut last, mut waited_for) = (first, None);
+        for (index, (message, flags)) in messages.into_iter().enumerate() {
+            let is_last = acknowledged == Some(index);
+            let flags = if is_last { flags } else { flags & !NLM_F_ACK };
             last = self.serialize(&mut buffer, message, flags | NLM_F_REQUEST);
-            waiting += usize::from(flags & NLM_F_ACK != 0);
+            waited_for = if is_last { Some(last) } else { waited_for };
         }
         self.send(step, &buffer)?;
+        let Some(waited_for) = waited_for else { return Ok(()) };
         let mut refused: Option<(u32, Option<String>, io::Error)> = None;
         self.receive::<M>(step, |message| {
             let sequence = message.header.sequence_number;
             if let NetlinkPayload::Error(error) = &message.payload
                 && (first..=last).contains(&sequence)
             {
-                waiting = waiting.saturating_sub(1);
                 if error.code.is_some() && refused.is_none() {
                     refused = Some((sequence - first, extended_ack(&error.header), error.to_io()));
                 }
+                // What is wrong with a batch as a whole is told of its first message, and nothing of the others.
+                return Ok(sequence == waited_for || (sequence == first && error.code.is_some()));
             }
-            Ok(waiting == 0)
+            Ok(false)
         })?;
         match refused {
             None => Ok(()),

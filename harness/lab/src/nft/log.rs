@@ -1,7 +1,9 @@
 //! Drops that rules report (NFLOG), on their way to the lab's [`DropLog`].
 
 use netlink_packet_core::{NLM_F_ACK, NetlinkMessage, NetlinkPayload};
-use netlink_packet_netfilter::nflog::{ConfigCmd, ConfigMode, ConfigNla, PacketNla, ULogMessage, config_request};
+use netlink_packet_netfilter::nflog::{
+    ConfigCmd, ConfigMode, ConfigNla, PacketNla, Timeout, ULogMessage, config_request,
+};
 use netlink_packet_netfilter::{NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
@@ -16,6 +18,13 @@ pub(crate) const SOURCE_CHECK: &str = "source-check";
 /// The log prefix of a gateway's refusal of new traffic from the internet.
 pub(crate) const INGRESS: &str = "ingress-deny";
 
+/// How long the kernel gathers reports, in hundredths of a second: the least there is. Left to itself it takes a second or
+/// a hundred packets (Linux, net/netfilter/nfnetlink_log.c, `NFULNL_TIMEOUT_DEFAULT`), and a probe may not wait so long.
+/// Not each packet by itself (`NFULA_CFG_QTHRESH` 1): each would take a page, and few fit into the socket.
+const GATHERED: u32 = 1;
+/// Bytes of reports that may wait to be read.
+const BACKLOG: usize = 4 << 20;
+
 /// Passes what `namespace`'s drop rules report on to `log`, until the returned value is dropped. Call it within the
 /// runtime, before the rules are loaded.
 ///
@@ -28,14 +37,14 @@ pub fn watch_drops(namespace: &Namespace, log: DropLog) -> Result<Listening> {
         let NetlinkPayload::InnerMessage(request) = request.payload else { unreachable!("it is a request") };
         request
     };
-    let bind = configure(vec![ConfigCmd::Bind.into(), ConfigMode::PACKET_MAX.into()]);
+    client.receive_buffer(BACKLOG);
+    let settings = [ConfigCmd::Bind.into(), ConfigMode::PACKET_MAX.into(), ConfigNla::Timeout(Timeout::new(GATHERED))];
+    let bind = configure(settings.into());
     client.batch("listen to drop rules", vec![(bind, NLM_F_ACK)])?;
     let name = namespace.name().to_owned();
-    // Where some were lost the counters still have them.
-    let listening = client.listen("listen to drop rules", move |datagram| {
-        if let Some(bytes) = datagram {
-            report(bytes, &name, &log);
-        }
+    let listening = client.listen("listen to drop rules", move |datagram| match datagram {
+        Some(bytes) => report(bytes, &name, &log),
+        None => log.miss(),
     })?;
     // The kernel gives a group to one socket at a time (EBUSY), and another lab may be built here at once.
     Ok(listening.at_last(configure(vec![ConfigCmd::Unbind.into()])))
