@@ -86,8 +86,13 @@ impl Sysctls {
             let kept = |()| loopback.map_or(Ok(()), |own| fs::write(file(LOOPBACK), own));
             (saved, settings().try_for_each(write).and_then(|done| kept(done).map_err(|error| (LOOPBACK, error))))
         })?;
-        applied.map_err(|(path, error)| failed(namespace, path, error))?;
-        Ok(Saved(saved))
+        let saved = Saved(saved);
+        if let Err((path, error)) = applied {
+            // The first refusal counts.
+            let _ = saved.restore(namespace);
+            return Err(failed(namespace, path, error));
+        }
+        Ok(saved)
     }
 }
 

@@ -9,7 +9,7 @@ use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo as InfoNla, L
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState as WireState,
 };
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteFlags, RouteMessage};
 
 use super::Netlink;
 use crate::error::Result;
@@ -126,7 +126,9 @@ impl Netlink<'_> {
     pub fn routes(&mut self) -> Result<Vec<RouteInfo>> {
         let mut routes = Vec::new();
         self.client.dump("list routes", RouteNetlinkMessage::GetRoute(RouteMessage::default()), |message| {
+            // What the kernel has learnt for one destination (a path's MTU) is listed, too, and is nobody's route.
             if let RouteNetlinkMessage::NewRoute(message) = message
+                && !message.header.flags.contains(RouteFlags::Cloned)
                 && let Some(route) = route(&message)
             {
                 routes.push(route);

@@ -15,6 +15,7 @@ pub mod tls;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -66,8 +67,10 @@ impl Drop for Task {
     }
 }
 
-/// Accepts connections and runs `serve` on each, until the listener fails. The connections end with the returned
-/// future.
+/// How long to wait where a connection can't be accepted, for want of descriptors or memory: others let go of theirs.
+const BREATH: Duration = Duration::from_millis(100);
+
+/// Accepts connections and runs `serve` on each. The connections end with the returned future.
 async fn accept<F>(listener: TcpListener, serve: impl Fn(TcpStream, SocketAddr) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
@@ -79,7 +82,7 @@ where
                 Ok((stream, caller)) => { connections.spawn(serve(stream, caller)); }
                 // The caller gave up while it waited to be accepted; that is no fault of the listener's.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(_) => return,
+                Err(_) => tokio::time::sleep(BREATH).await,
             },
             Some(_) = connections.join_next() => {}
         }
