@@ -84,6 +84,9 @@ impl Observed {
     }
 }
 
+/// The part of a deadline, one in so many, that makes silence doubtful where it was lost at one go.
+pub const LATE: u32 = 4;
+
 /// What became of a probe's packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trace {
@@ -96,6 +99,8 @@ pub struct Trace {
     pub sightings: Vec<Sighting>,
     /// Whether packets may have gone unseen, so that not having been seen somewhere proves nothing.
     pub gaps: bool,
+    /// A place beside the lab where they were seen, if they were: whatever came of them, came of it there perhaps.
+    pub astray: Option<String>,
 }
 
 /// A node's agent.

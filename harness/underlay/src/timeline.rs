@@ -7,6 +7,7 @@ mod stream;
 
 use std::time::Duration;
 
+use probe::evidence::OutcomeKind;
 use tokio::time::{Instant, timeout};
 
 use crate::case::{ExpectedOutcome, ProbeSpec, Subject};
@@ -70,6 +71,23 @@ pub struct Timeline {
     pub steps: Vec<StepSeen>,
 }
 
+impl Timeline {
+    /// Of steps of which none was taken, for this reason.
+    pub fn not_taken(steps: &[Step], reason: &str) -> Self {
+        let mut timeline = Self::default();
+        for step in steps {
+            let inner = match &step.action {
+                Action::During { steps, .. } => steps.as_slice(),
+                _ => &[],
+            };
+            let seen = |step, inner| StepSeen { not_taken: Some(reason.to_owned()), ..StepSeen::of(step, inner) };
+            timeline.steps.push(seen(step, false));
+            timeline.steps.extend(inner.iter().map(|step| seen(step, true)));
+        }
+        timeline
+    }
+}
+
 /// A step, and what came of it.
 #[derive(Debug, Clone)]
 pub struct StepSeen {
@@ -95,11 +113,29 @@ pub struct StepSeen {
     pub streams: Vec<StreamSeen>,
 }
 
+impl StepSeen {
+    /// One of which nothing was seen yet.
+    fn of(step: &Step, inner: bool) -> Self {
+        Self {
+            step: step.clone(),
+            inner,
+            began: Duration::ZERO,
+            took: Duration::ZERO,
+            not_taken: None,
+            remark: None,
+            agents: Vec::new(),
+            found: None,
+            waited: None,
+            streams: Vec::new(),
+        }
+    }
+}
+
 /// What came of waiting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waited {
-    /// Whether it was so in time.
-    pub held: bool,
+    /// Whether it was so in time; none where it couldn't be tried at last.
+    pub held: Option<bool>,
     /// What was seen last, in words.
     pub saw: String,
 }
@@ -153,18 +189,7 @@ struct Player<'a> {
 impl Player<'_> {
     fn begin(&mut self, step: &Step, inner: bool) -> usize {
         let agents = self.timeline.steps.last().map_or(&self.timeline.start, |last| &last.agents).clone();
-        self.timeline.steps.push(StepSeen {
-            step: step.clone(),
-            inner,
-            began: self.began.elapsed(),
-            took: Duration::ZERO,
-            not_taken: None,
-            remark: None,
-            agents,
-            found: None,
-            waited: None,
-            streams: Vec::new(),
-        });
+        self.timeline.steps.push(StepSeen { began: self.began.elapsed(), agents, ..StepSeen::of(step, inner) });
         self.timeline.steps.len() - 1
     }
 
@@ -199,7 +224,7 @@ impl Player<'_> {
             }
             Action::WaitFor { condition, within } => {
                 let waited = wait(condition, *within, self.probes, stage).await?;
-                if !waited.held {
+                if waited.held != Some(true) {
                     *stopped = Some(format!("not taken: {condition} was waited for in vain for {}", time(*within)));
                 }
                 self.end(index, stage).await?.waited = Some(waited);
@@ -227,12 +252,25 @@ async fn wait<S: Stage>(
     stage: &mut S,
 ) -> Result<Waited, EngineError> {
     let deadline = Instant::now() + within;
+    let whole = whole_attempt(condition, probes);
     loop {
         let waited = holds(condition, deadline, probes, stage).await?;
-        if waited.held || Instant::now() >= deadline {
+        let last = deadline.checked_sub(whole).unwrap_or(deadline);
+        if waited.held == Some(true) || Instant::now() >= last {
             return Ok(waited);
         }
-        tokio::time::sleep_until((Instant::now() + POLL).min(deadline)).await;
+        tokio::time::sleep_until((Instant::now() + POLL).min(last)).await;
+    }
+}
+
+/// The time that an attempt must be given, as cut short it would come to what is waited for: who waits for no answer
+/// would have it for want of time.
+fn whole_attempt(condition: &Condition, probes: &[ProbeSpec]) -> Duration {
+    match condition {
+        Condition::Probe { probe, outcome } if *outcome != ExpectedOutcome::Works => {
+            probes.iter().find(|spec| spec.id == *probe).and_then(|spec| spec.deadline).unwrap_or(PATIENCE)
+        }
+        _ => Duration::ZERO,
     }
 }
 
@@ -257,41 +295,44 @@ async fn holds<S: Stage>(
         Condition::Probe { probe, outcome } => {
             let mut spec: Vec<_> = probes.iter().filter(|spec| spec.id == *probe).cloned().collect();
             // What is answered in time may come too late all the same; what is silent is asked again soon enough.
-            let left = deadline.saturating_duration_since(Instant::now()).max(POLL);
+            let left =
+                deadline.saturating_duration_since(Instant::now()).max(POLL).max(whole_attempt(condition, probes));
             spec.iter_mut().for_each(|spec| spec.deadline = Some(spec.deadline.unwrap_or(PATIENCE).min(left)));
             let observed = stage.look(&spec).await?;
             match observed.probes.first() {
                 Some((_, evidence)) => Waited {
-                    held: verdict::comes_to(evidence, *outcome),
+                    // As of a check's, nothing is known of a packet that wasn't sent.
+                    held: (evidence.outcome.kind() != OutcomeKind::NotPossible)
+                        .then(|| verdict::comes_to(evidence, *outcome)),
                     saw: format!("{}: {}", verdict::outcome_word(evidence), evidence.detail),
                 },
-                None => Waited { held: *outcome == ExpectedOutcome::Fails, saw: "it could not be sent".to_owned() },
+                None => Waited { held: None, saw: "it could not be sent".to_owned() },
             }
         }
         Condition::Agents => {
             let agents = stage.agents().await?;
             let down = agents.iter().find(|(_, agent)| !matches!(agent, Agent::Running(_)));
             match down {
-                None => Waited { held: !agents.is_empty(), saw: format!("{} agents run", agents.len()) },
-                Some((node, agent)) => Waited { held: false, saw: format!("{node}: {agent}") },
+                None => Waited { held: Some(!agents.is_empty()), saw: format!("{} agents run", agents.len()) },
+                Some((node, agent)) => Waited { held: Some(false), saw: format!("{node}: {agent}") },
             }
         }
         Condition::DnsReady(count) => {
             let dns = stage.look(&[]).await?.dns;
-            Waited { held: dns.ready == *count, saw: format!("{} of {} ready", dns.ready, dns.replicas) }
+            Waited { held: Some(dns.ready == *count), saw: format!("{} of {} ready", dns.ready, dns.replicas) }
         }
         Condition::Selected(link) => {
             let (held, saw) = selected(stage.agents().await?, &link.node, &link.interface);
-            Waited { held, saw }
+            Waited { held: Some(held), saw }
         }
         Condition::NotSelected(link) => {
             let (held, saw) = selected(stage.agents().await?, &link.node, &link.interface);
-            Waited { held: !held, saw }
+            Waited { held: Some(!held), saw }
         }
         Condition::Peer { from, to } => {
             let held = stage.met(from, to)?;
             let saw = if held { "there is a session" } else { "there is no session" };
-            Waited { held, saw: saw.to_owned() }
+            Waited { held: Some(held), saw: saw.to_owned() }
         }
     })
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::json;
 use support::{case, expect, observed, outcome, ping, reply};
 use underlay::case::{Case, ExpectedOutcome, ProbeSpec};
+use underlay::engine::netns::Netns;
 use underlay::observed::{Agent, EngineError, Observed};
 use underlay::report::paint::Paint;
 use underlay::report::schema;
@@ -22,17 +23,22 @@ use underlay::verdict::Verdict;
 struct Switch {
     case: Case,
     up: bool,
+    /// How long an answer takes.
+    round_trip: Duration,
+    /// Whether probes can be sent.
+    sends: bool,
     taken: Vec<String>,
 }
 
 impl Switch {
     fn new(case: Case) -> Self {
-        Self { case, up: true, taken: Vec::new() }
+        Self { case, up: true, round_trip: Duration::ZERO, sends: true, taken: Vec::new() }
     }
 
-    fn evidence(&self) -> probe::Evidence {
+    fn evidence(&self, deadline: Option<Duration>) -> probe::Evidence {
         let silence = || outcome(probe::evidence::Outcome::Silence, "nothing within 10 ms");
-        if self.up { reply() } else { silence() }
+        let in_time = deadline.is_none_or(|deadline| self.round_trip < deadline);
+        if self.up && in_time { reply() } else { silence() }
     }
 }
 
@@ -54,12 +60,13 @@ impl Stage for Switch {
     }
 
     async fn look(&mut self, probes: &[ProbeSpec]) -> Result<Observed, EngineError> {
-        let sent: Vec<_> = probes.iter().map(|probe| (probe.id.as_str(), self.evidence())).collect();
+        let probes = if self.sends { probes } else { &[] };
+        let sent: Vec<_> = probes.iter().map(|probe| (probe.id.as_str(), self.evidence(probe.deadline))).collect();
         Ok(observed(&self.case, &sent))
     }
 
     fn caller(&mut self, _: &ProbeSpec) -> Result<Caller, EngineError> {
-        let evidence = self.evidence();
+        let evidence = self.evidence(None);
         Ok(Arc::new(move || Box::pin(std::future::ready(evidence.clone()))))
     }
 
@@ -95,9 +102,13 @@ fn probed() -> (Case, String) {
 }
 
 /// What comes of the steps, as a report has it.
-async fn reported(mut case: Case, steps: Vec<Step>) -> (schema::Case, Vec<String>) {
+async fn reported(case: Case, steps: Vec<Step>) -> (schema::Case, Vec<String>) {
+    let stage = Switch::new(case.clone());
+    reported_on(stage, case, steps).await
+}
+
+async fn reported_on(mut stage: Switch, mut case: Case, steps: Vec<Step>) -> (schema::Case, Vec<String>) {
     case.steps = steps;
-    let mut stage = Switch::new(case.clone());
     let timeline = play(&case.steps, &case.probes, &mut stage).await.expect("every step can be taken");
     let id = case.probes[0].id.clone();
     let engine = support::Fake::new(move |case: &Case| {
@@ -143,6 +154,67 @@ async fn what_is_waited_for_in_vain_ends_it() {
     assert!(report.steps[2].not_taken.as_deref().is_some_and(|why| why.contains("waited for in vain for 30ms")));
     assert_eq!(report.steps[3].verdict, Some(Verdict::Inconclusive), "what was not looked at is no pass");
     assert_eq!(report.verdict, Verdict::Fail);
+}
+
+/// An attempt that is cut short has no answer, and proves nothing of what is waited for.
+#[tokio::test]
+async fn who_waits_for_no_answer_gives_it_its_time() {
+    let (mut case, id) = probed();
+    case.probes[0].deadline = Some(Duration::from_millis(40));
+    let wait = |outcome| {
+        let condition = Condition::Probe { probe: id.clone(), outcome };
+        step(Action::WaitFor { condition, within: Duration::from_millis(60) })
+    };
+    for outcome in [ExpectedOutcome::Silence, ExpectedOutcome::Fails] {
+        let slow = Switch { round_trip: Duration::from_millis(35), ..Switch::new(case.clone()) };
+        let (report, _) = reported_on(slow, case.clone(), vec![wait(outcome)]).await;
+        assert_eq!(report.steps[0].verdict, Some(Verdict::Fail), "it is answered throughout: {:#?}", report.steps);
+
+        let mute = Switch { sends: false, ..Switch::new(case.clone()) };
+        let (report, _) = reported_on(mute, case.clone(), vec![wait(outcome)]).await;
+        assert_eq!(report.steps[0].verdict, Some(Verdict::Inconclusive), "nothing was sent: {:#?}", report.steps);
+
+        let (report, _) = reported(case.clone(), vec![step(Action::LinkDown(link())), wait(outcome)]).await;
+        assert_eq!(report.steps[1].verdict, Some(Verdict::Pass), "{:#?}", report.steps);
+    }
+}
+
+/// Where Helm refuses, nothing is built and no step is taken: what they were to check holds as little as it fails.
+#[tokio::test]
+async fn what_helm_refuses_passes_no_step() {
+    let (mut case, id) = probed();
+    let stream = Stream { probe: id.clone(), every: Duration::from_millis(5), lost: Some(0), gap: None, line: 9 };
+    let during = Action::During { streams: vec![stream], steps: vec![step(Action::RestartAgents)] };
+    let steps = [check(&case, "healthy"), wait(&id), step(during)];
+    case.set = vec!["devices=enp0s6,tailscale0".to_owned()];
+    case.expectations.clear();
+    for one in steps {
+        case.steps = vec![one.clone()];
+        let report = schema::Case::from(&runner::one(&Netns, Arc::new(case.clone())).await);
+        assert_eq!(report.verdict, Verdict::Inconclusive, "{}: {report:#?}", one.action);
+        assert!(report.steps[0].not_taken.as_deref().is_some_and(|why| why.contains("Helm refuses")));
+    }
+}
+
+/// Who sends late on a busy machine reads late, too: what he loses is nobody's loss.
+#[tokio::test]
+async fn a_stream_that_was_late_lost_nothing_for_sure() {
+    let (mut case, id) = probed();
+    case.deadline = Duration::from_secs(1);
+    let stream = Stream { probe: id, every: Duration::from_millis(5), lost: Some(0), gap: None, line: 9 };
+    case.steps = vec![step(Action::During { streams: vec![stream.clone()], steps: Vec::new() })];
+    for (late, verdict) in [(20, Verdict::Fail), (400, Verdict::Inconclusive)] {
+        let mut timeline = play(&case.steps, &case.probes, &mut Switch { up: false, ..Switch::new(case.clone()) })
+            .await
+            .expect("every step can be taken");
+        timeline.steps[0].streams[0].late = Duration::from_millis(late);
+        let engine = support::Fake::new(move |case: &Case| {
+            let seen = Observed { timeline: timeline.clone(), ..observed(case, &[("pod-to-pod", reply())]) };
+            async move { Ok(seen) }
+        });
+        let result = runner::one(&*engine, Arc::new(case.clone())).await;
+        assert_eq!(result.steps[0].checks[0].verdict, verdict, "{late} ms late: {:?}", result.steps);
+    }
 }
 
 #[tokio::test]

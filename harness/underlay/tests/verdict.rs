@@ -301,6 +301,7 @@ fn walked(case: &Case, evidence: Evidence) -> Observed {
         places: ["master/pod", "master/tailscale0"].map(str::to_owned).into(),
         sightings: Vec::new(),
         gaps: false,
+        astray: None,
     };
     observed.traces = vec![("p".to_owned(), trace)];
     observed
@@ -359,8 +360,28 @@ fn silence_at_a_place_needs_a_witness_without_gaps() {
         Verdict::Fail,
         "it was there, whatever else went unseen"
     );
+    let via = |place: &str| ExpectedProbe { via: vec![place.to_owned()], ..come_to(ExpectedOutcome::Fails) };
+    assert_eq!(on_walk(via("master/enp0s6"), gaps).verdict, Verdict::Inconclusive, "it may have come by there");
+    assert_eq!(on_walk(via("master/tailscale0"), gaps).verdict, Verdict::Pass, "it came by there");
+    let source = ExpectedProbe { source: Some(Ipv4Addr::new(100, 64, 0, 1)), ..come_to(ExpectedOutcome::Fails) };
+    assert_eq!(on_walk(source, gaps).verdict, Verdict::Inconclusive, "it may have had another later");
     let unwatched = |observed: &mut Observed| observed.traces.clear();
     assert_eq!(on_walk(silent("master/enp0s6"), unwatched).verdict, Verdict::Inconclusive, "nobody watched");
+}
+
+/// What was seen on an interface beside the lab may have been answered there, or lost.
+#[test]
+fn what_went_astray_proves_nothing() {
+    let astray = |observed: &mut Observed| {
+        observed.probes[0].1 = reply();
+        observed.traces[0].1.astray = Some("master/eth0".to_owned());
+        observed.doubts = vec!["packets of `p` were seen on master/eth0, beside the lab".to_owned()];
+    };
+    for outcome in [ExpectedOutcome::Works, ExpectedOutcome::Fails] {
+        let result = on_walk(come_to(outcome), astray);
+        assert_eq!(result.verdict, Verdict::Inconclusive, "{:?}", result.checks);
+        assert!(result.checks[0].message.contains("beside the lab"), "{:?}", result.checks);
+    }
 }
 
 #[test]

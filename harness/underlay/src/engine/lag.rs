@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use tokio::task::AbortHandle;
 
+use crate::observed::LATE;
+
 /// Time between two looks at the clock.
 const PERIOD: Duration = Duration::from_millis(25);
 
@@ -51,7 +53,7 @@ impl LagMeter {
     /// Why silence within `deadline` can't be trusted, if it can't: a quarter of it was lost at one go.
     pub fn doubt(&self, deadline: Duration) -> Option<String> {
         let worst = self.worst();
-        (worst > deadline / 4).then(|| {
+        (worst > deadline / LATE).then(|| {
             format!(
                 "this machine was too busy: work that was due began {} ms late, and probes wait {} ms for an answer; \
                  fewer --jobs or a longer --deadline would tell",

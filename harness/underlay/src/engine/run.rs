@@ -58,7 +58,10 @@ impl Phases {
 pub async fn run<F: Fleet>(setup: &F::Setup, case: &Case, watch: Watch) -> Result<Observed, EngineError> {
     let mut up = match Up::<F>::start(setup, case, watch).await? {
         Ok(up) => up,
-        Err(refusal) => return Ok(Observed::of(Err(refusal))),
+        Err(refusal) => {
+            let timeline = Timeline::not_taken(&case.steps, &format!("not taken: Helm refuses the values: {refusal}"));
+            return Ok(Observed { timeline, ..Observed::of(Err(refusal)) });
+        }
     };
     let mut timeline = Timeline::default();
     if !case.steps.is_empty() {
@@ -76,14 +79,17 @@ pub async fn run<F: Fleet>(setup: &F::Setup, case: &Case, watch: Watch) -> Resul
         ..seen
     };
     observed.drops = drops(&lab)?;
-    let losses = capture.losses();
+    let mut losses = capture.losses();
+    losses.drops += lab.drops.missed();
     observed.doubts.extend(doubts(&losses));
-    let late: Vec<_> = [lag.doubt(case.deadline), unwitnessed(&losses)].into_iter().flatten().collect();
-    observed.late = !late.is_empty();
+    let late: Vec<_> = [lag.doubt(least_deadline(case)), unwitnessed(&losses)].into_iter().flatten().collect();
+    let mut streams = timeline.steps.iter().flat_map(|step| &step.streams);
+    observed.late = !late.is_empty() || streams.any(|stream| stream.lost > 0 && stream.late_for(case));
     observed.doubts.extend(late);
     observed.capture = capture.statistics();
     for found in timeline.steps.iter_mut().filter_map(|seen| seen.found.as_mut()) {
-        found.doubts.clone_from(&observed.doubts);
+        let further = observed.doubts.iter().filter(|doubt| !found.doubts.contains(doubt));
+        found.doubts.extend(further.cloned().collect::<Vec<_>>());
     }
     observed.timeline = timeline;
     phases.end("collect");
@@ -124,6 +130,11 @@ pub fn drops(lab: &Lab) -> Result<Vec<(String, String, u64)>, EngineError> {
         drops.extend(counted.map(|counter| (namespace.name().to_owned(), counter.rule, counter.packets)));
     }
     Ok(drops)
+}
+
+/// How long the least patient probe waits.
+fn least_deadline(case: &Case) -> Duration {
+    case.probes.iter().filter_map(|probe| probe.deadline).chain([case.deadline]).min().unwrap_or(case.deadline)
 }
 
 /// Why a packet's death may have been told otherwise than it would be on another day, if it may.

@@ -28,7 +28,7 @@ pub fn traces(case: &Case, capture: &Capture, probes: &[(String, String, Evidenc
             let places = walk::places(trails.iter().flat_map(|trail| &trail.sightings));
             let gaps = trails.iter().any(|trail| trail.lost > 0 || trail.left_out > 0);
             let sightings = trails.into_iter().flat_map(|trail| trail.sightings).collect();
-            (id.clone(), Trace { walk, places, sightings, gaps })
+            (id.clone(), Trace { walk, places, sightings, gaps, astray: None })
         })
         .collect()
 }

@@ -206,11 +206,11 @@ impl<F: Fleet> Up<F> {
         observed.nat = cluster.nat().await?;
         observed.logs = cluster.fleet.logs();
         observed.doubts = cluster.fleet.doubts();
-        let strays = observed.traces.iter().flat_map(|(probe, trace)| {
-            let seen = self.beside.iter().filter(|place| trace.places.contains(*place));
-            seen.map(move |place| format!("packets of `{probe}` were seen on {place}, beside the lab"))
-        });
-        observed.doubts.extend(strays.collect::<Vec<_>>());
+        for (probe, trace) in &mut observed.traces {
+            trace.astray = self.beside.iter().find(|place| trace.places.contains(*place)).cloned();
+            let told = |place| format!("packets of `{probe}` were seen on {place}, beside the lab");
+            observed.doubts.extend(trace.astray.as_ref().map(told));
+        }
         Ok(observed)
     }
 

@@ -10,8 +10,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::Stage;
-use crate::case::{ExpectedOutcome, ProbeSpec};
-use crate::observed::EngineError;
+use crate::case::{Case, ExpectedOutcome, ProbeSpec};
+use crate::observed::{EngineError, LATE};
 use crate::step::Stream;
 use crate::verdict;
 
@@ -38,6 +38,16 @@ pub struct StreamSeen {
     pub lasted: Duration,
     /// Each time answers stayed away, in order.
     pub outages: Vec<Outage>,
+    /// How late it was sent at worst: who is late to send is late to read the answer.
+    pub late: Duration,
+}
+
+impl StreamSeen {
+    /// Whether what it lost may have been answered, and nobody got to read it in time.
+    pub fn late_for(&self, case: &Case) -> bool {
+        let own = case.probes.iter().find(|probe| probe.id == self.stream.probe).and_then(|probe| probe.deadline);
+        self.late > own.unwrap_or(case.deadline) / LATE
+    }
 }
 
 /// A time without answers.
@@ -59,7 +69,15 @@ pub struct Outage {
 pub(super) struct Running {
     stream: Stream,
     stop: watch::Sender<bool>,
-    task: JoinHandle<Vec<(Duration, JoinHandle<Evidence>)>>,
+    task: JoinHandle<Sent>,
+}
+
+/// What a stream has sent.
+#[derive(Default)]
+struct Sent {
+    /// When, and what becomes of it.
+    calls: Vec<(Duration, JoinHandle<Evidence>)>,
+    late: Duration,
 }
 
 /// Starts each stream and waits until it has sent a few.
@@ -91,20 +109,21 @@ async fn send(
     every: Duration,
     stopped: watch::Receiver<bool>,
     begin: tokio::sync::oneshot::Sender<()>,
-) -> Vec<(Duration, JoinHandle<Evidence>)> {
+) -> Sent {
     let started = Instant::now();
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut sent = Vec::new();
+    let mut sent = Sent::default();
     let mut begin = Some(begin);
     let mut left = MARGIN;
     while left > 0 {
-        ticks.tick().await;
+        let due = ticks.tick().await;
+        sent.late = sent.late.max(due.elapsed());
         if *stopped.borrow() {
             left -= 1;
         }
-        sent.push((started.elapsed(), tokio::spawn(caller())));
-        if sent.len() == MARGIN {
+        sent.calls.push((started.elapsed(), tokio::spawn(caller())));
+        if sent.calls.len() == MARGIN {
             // Nobody waits for it where the case was given up.
             let _ = begin.take().map(|begin| begin.send(()));
         }
@@ -120,13 +139,13 @@ pub(super) async fn stop(running: Vec<Running>) -> Vec<StreamSeen> {
     let mut seen = Vec::new();
     for Running { stream, task, .. } in running {
         let sent = task.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-        let mut answers = Vec::with_capacity(sent.len());
-        for (at, call) in sent {
+        let mut answers = Vec::with_capacity(sent.calls.len());
+        for (at, call) in sent.calls {
             let evidence = call.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
             let lost = !verdict::comes_to(&evidence, ExpectedOutcome::Works);
             answers.push((at, lost.then(|| words(&evidence))));
         }
-        seen.push(sum(stream, &answers));
+        seen.push(StreamSeen { late: sent.late, ..sum(stream, &answers) });
     }
     seen
 }
@@ -164,6 +183,7 @@ fn sum(stream: Stream, answers: &[(Duration, Option<String>)]) -> StreamSeen {
         gap: outages.iter().map(|outage| outage.to.saturating_sub(outage.from)).max().unwrap_or_default(),
         lasted,
         outages,
+        late: Duration::ZERO,
     }
 }
 

@@ -69,6 +69,10 @@ pub(super) fn compare(case: &Case, observed: &Observed, id: &str, expected: &Exp
         None => {}
     };
     let trace = observed.trace(id);
+    // Where it was last seen of a ping, whose far end doesn't tell.
+    let source_by_capture =
+        case.probes.iter().any(|probe| probe.id == id && matches!(probe.kind, ProbeKind::Icmp { .. }))
+            || evidence.source_seen.is_none();
     if let Some(source) = expected.source {
         let at_the_end = || match trace?.walk.hops.last()?.src.address {
             IpAddr::V4(address) => Some(address),
@@ -92,6 +96,9 @@ pub(super) fn compare(case: &Case, observed: &Observed, id: &str, expected: &Exp
         };
         add("mtu", mtu.map(|mtu| mtu.to_string()), mtu == Some(wanted));
     }
+    if outcome_holds && expected.source.is_some() && source_by_capture && trace.is_some_and(|trace| trace.gaps) {
+        untold = Some("packets went unseen, so that the source where it was last seen proves nothing".to_owned());
+    }
     let mut way = WayFinding::of(expected, trace);
     if outcome_holds {
         measured.push_str(&way.measured);
@@ -106,8 +113,12 @@ pub(super) fn compare(case: &Case, observed: &Observed, id: &str, expected: &Exp
     if let Some(untold) = untold {
         return Finding { measured, holds: None, message: untold };
     }
-    if let Some(doubtful) =
-        (!answered).then(|| doubtful(observed, measured.clone(), "no answer came".to_owned())).flatten()
+    let astray = trace.is_some_and(|trace| trace.astray.is_some());
+    if let Some(doubtful) = (!answered || astray)
+        .then(|| {
+            doubtful(observed, measured.clone(), if answered { "an answer came" } else { "no answer came" }.to_owned())
+        })
+        .flatten()
     {
         return doubtful;
     }
@@ -159,6 +170,11 @@ impl WayFinding {
             let missing = via.iter().find(|place| !hops.any(|hop| place::is_at(&hop.at, place)));
             match missing {
                 None => finding.measured.push_str(&format!(", via {}", via.join(" → "))),
+                Some(missing) if *gaps => {
+                    finding.measured.push_str(&format!(", not seen at {missing}"));
+                    finding.untold =
+                        Some("packets went unseen, so that not having been seen proves nothing".to_owned());
+                }
                 Some(missing) => {
                     finding.measured.push_str(&format!(", not via {missing}"));
                     wrong.push(format!("it came by {}", way_in_words(walk)));

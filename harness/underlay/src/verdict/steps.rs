@@ -3,9 +3,9 @@
 use serde_json::json;
 
 use super::{CheckResult, Provenance, Verdict, check, decided};
-use crate::case::{Case, Subject};
+use crate::case::{Case, Check, ExpectedOutcome, Subject};
 use crate::step::words::time;
-use crate::step::{Action, Stream};
+use crate::step::{Action, Condition, Step, Stream};
 use crate::timeline::{StepSeen, StreamSeen, Timeline, Waited};
 
 /// What a step came to.
@@ -23,17 +23,7 @@ pub fn judge_steps(case: &Case, timeline: &Timeline, doubts: &[String], provenan
 fn judge(case: &Case, seen: &StepSeen, doubts: &[String], provenance: Provenance) -> StepResult {
     let mut checks = Vec::new();
     if let Some(reason) = &seen.not_taken {
-        if let Action::Check { expectations, .. } = &seen.step.action {
-            checks.extend(expectations.iter().map(|expected| CheckResult {
-                subject: expected.subject.clone(),
-                line: expected.line,
-                expected: expected.expected.to_value(),
-                measured: json!(null),
-                verdict: Verdict::Inconclusive,
-                message: reason.clone(),
-            }));
-        }
-        return StepResult { checks };
+        return StepResult { checks: untold(&seen.step, reason) };
     }
     if let (Action::Check { expectations, .. }, Some(found)) = (&seen.step.action, &seen.found) {
         checks.extend(check(case, found, expectations, provenance));
@@ -42,16 +32,68 @@ fn judge(case: &Case, seen: &StepSeen, doubts: &[String], provenance: Provenance
         checks.push(awaited(seen, waited, &time(*within), provenance));
     }
     for stream in &seen.streams {
-        checks.extend(bounds(stream, provenance));
+        let late = stream.late_for(case);
+        checks.extend(bounds(stream, provenance).into_iter().map(|check| {
+            match late && check.verdict == Verdict::Fail {
+                true => {
+                    doubtful(check, &format!("this machine was too busy: it sent {} ms late", stream.late.as_millis()))
+                }
+                false => check,
+            }
+        }));
     }
-    for check in checks.iter_mut().filter(|check| seen.found.is_none() && check.verdict == Verdict::Fail) {
-        // What a busy machine was too late to read is lost to nobody else.
-        if !doubts.is_empty() {
-            check.verdict = Verdict::Inconclusive;
-            check.message = format!("{}; but the evidence is doubtful: {}", check.message, doubts.join("; "));
+    // What a busy machine was too late to read is lost to nobody else; who waits for no answer has it then.
+    let by_silence = |check: &CheckResult| match &seen.step.action {
+        Action::WaitFor { condition: Condition::Probe { outcome, .. }, .. } if *outcome != ExpectedOutcome::Works => {
+            check.verdict == Verdict::Pass
         }
+        _ => check.verdict == Verdict::Fail,
+    };
+    if seen.found.is_none() && !doubts.is_empty() {
+        let doubts = format!("the evidence is doubtful: {}", doubts.join("; "));
+        let judged = |check| if by_silence(&check) { doubtful(check, &doubts) } else { check };
+        checks = checks.into_iter().map(judged).collect();
     }
     StepResult { checks }
+}
+
+fn doubtful(check: CheckResult, doubt: &str) -> CheckResult {
+    let message = if check.message.is_empty() { doubt.to_owned() } else { format!("{}; but {doubt}", check.message) };
+    CheckResult { verdict: Verdict::Inconclusive, message, ..check }
+}
+
+/// What was to be checked by a step that was not taken.
+fn untold(step: &Step, reason: &str) -> Vec<CheckResult> {
+    let untold = |subject, line, expected| CheckResult {
+        subject,
+        line,
+        expected,
+        measured: json!(null),
+        verdict: Verdict::Inconclusive,
+        message: reason.to_owned(),
+    };
+    match &step.action {
+        Action::Check { expectations, .. } => {
+            let one = |check: &Check| untold(check.subject.clone(), check.line, check.expected.to_value());
+            expectations.iter().map(one).collect()
+        }
+        Action::WaitFor { within, .. } => {
+            vec![untold(Subject::Step(step.action.to_string()), step.line, json!(format!("within {}", time(*within))))]
+        }
+        Action::During { streams, .. } => {
+            let bounds = streams.iter().flat_map(|stream| {
+                let Stream { probe, lost, gap, line, .. } = stream;
+                let lost = lost.map(|max| ("lost", format!("at most {max}")));
+                let gap = gap.map(|max| ("gap", format!("at most {}", time(max))));
+                let bound = |(what, expected): (&str, String)| {
+                    untold(Subject::Step(format!("{what} of {probe}")), *line, json!(expected))
+                };
+                [lost, gap].into_iter().flatten().map(bound).collect::<Vec<_>>()
+            });
+            bounds.collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 fn awaited(seen: &StepSeen, waited: &Waited, within: &str, provenance: Provenance) -> CheckResult {
@@ -59,9 +101,13 @@ fn awaited(seen: &StepSeen, waited: &Waited, within: &str, provenance: Provenanc
         subject: Subject::Step(seen.step.action.to_string()),
         line: seen.step.line,
         expected: json!(format!("within {within}")),
-        measured: json!(if waited.held { "so in time".to_owned() } else { format!("not within {within}") }),
-        verdict: decided(Some(waited.held), provenance),
-        message: if waited.held { String::new() } else { format!("last seen: {}", waited.saw) },
+        measured: match waited.held {
+            Some(true) => json!("so in time"),
+            Some(false) => json!(format!("not within {within}")),
+            None => json!(null),
+        },
+        verdict: decided(waited.held, provenance),
+        message: if waited.held == Some(true) { String::new() } else { format!("last seen: {}", waited.saw) },
     }
 }
 

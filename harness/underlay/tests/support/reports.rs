@@ -89,7 +89,7 @@ pub fn mixed() -> Report {
 
 /// A walk without frames.
 pub fn trace(walk: Walk) -> Trace {
-    Trace { walk, places: Default::default(), sightings: Vec::new(), gaps: false }
+    Trace { walk, places: Default::default(), sightings: Vec::new(), gaps: false, astray: None }
 }
 
 fn walk(value: Value) -> Walk {

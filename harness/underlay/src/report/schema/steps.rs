@@ -138,7 +138,11 @@ pub fn steps(case: &Subject, timeline: &Timeline, results: &[StepResult]) -> Vec
 fn step(case: &Subject, before: &[(String, Agent)], seen: &StepSeen, result: &StepResult) -> Step {
     let checks: Vec<_> = result.checks.iter().map(Check::from).collect();
     let found = seen.found.as_deref();
-    let waited = seen.waited.as_ref().filter(|waited| !waited.held).map(|waited| format!("last seen: {}", waited.saw));
+    let waited = seen
+        .waited
+        .as_ref()
+        .filter(|waited| waited.held != Some(true))
+        .map(|waited| format!("last seen: {}", waited.saw));
     let mut probes = found.map(|found| super::probes(case, found, &checks)).unwrap_or_default();
     probes.retain(|probe| probe.outcome.is_some());
     Step {
