@@ -62,6 +62,8 @@ pub struct RunFinished {
     pub interrupted: Option<Interrupt>,
     /// From beginning to end.
     pub duration: std::time::Duration,
+    /// The engine's name.
+    pub engine: &'static str,
     /// The version of Kubernetes that all cases ran on, or would have, where it is a real one and known.
     pub kubernetes: Option<String>,
 }
@@ -267,6 +269,7 @@ pub async fn run(
         not_finished: cases.len() - finished,
         interrupted,
         duration: began.elapsed(),
+        engine: engine.name(),
         kubernetes: engine.kubernetes(),
     };
     tell(Event::RunFinished(Box::new(end.clone())))?;

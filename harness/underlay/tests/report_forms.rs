@@ -13,9 +13,10 @@ use underlay::report::merge::merge;
 use underlay::report::paint::Paint;
 use underlay::report::picture::{mermaid, svg};
 use underlay::report::render::{self, Form, Unreadable};
-use underlay::report::schema::Report;
 use underlay::report::schema::topology::Topology;
+use underlay::report::schema::{self, Report};
 use underlay::report::{html, junit, markdown};
+use underlay::verdict::Verdict;
 
 fn root() -> Root {
     Root { workspace: PathBuf::from("/repository"), here: PathBuf::from("/repository/below") }
@@ -43,6 +44,16 @@ fn annotations() {
     assert!(text.contains("file=below/scenarios/by/hand.yaml,line=31"), "from the repository's top: {text}");
 }
 
+/// Takes a report's cases behind its first one away, as an interrupt does.
+fn interrupt(report: &mut Report) {
+    let unfinished = report.cases.split_off(1).into_iter().map(|case| {
+        let schema::Case { scenario, variant, engine, model, cilium, kubernetes, kernel_overlay, .. } = case;
+        schema::Unfinished { scenario, variant, engine, model, cilium, kubernetes, kernel_overlay }
+    });
+    report.unfinished = unfinished.collect();
+    report.interrupted = Some("SIGTERM".to_owned());
+}
+
 /// Half of a run, its first share of two, brought twice: by root and by an ordinary user, of whom the latter was stopped.
 fn joined() -> Report {
     let part = |rootless| {
@@ -52,7 +63,7 @@ fn joined() -> Report {
         report
     };
     let mut stopped = part(true);
-    stopped.interrupted = Some("SIGTERM".to_owned());
+    interrupt(&mut stopped);
     merge(vec![("root.json".to_owned(), part(false)), ("rootless.json".to_owned(), stopped)])
 }
 
@@ -99,8 +110,7 @@ fn what_was_done_again_after_an_interrupt_is_whole() {
         report.host.shard = Some(share.parse().expect("a share"));
         report.cases.iter_mut().for_each(|case| case.variant += share);
         if interrupted {
-            report.cases.truncate(1);
-            report.interrupted = Some("SIGTERM".to_owned());
+            interrupt(&mut report);
         }
         (format!("{share} {interrupted}"), report)
     };
@@ -109,6 +119,16 @@ fn what_was_done_again_after_an_interrupt_is_whole() {
     let joined = report.merge.as_ref().expect("it was joined");
     assert!(joined.is_whole(), "{joined:?}");
     assert_eq!((report.cases.len(), report.interrupted), (2 * cases, None));
+
+    // Another version of Cilium isn't the same, nor is another verdict.
+    let (file, mut other) = part("1/2", false);
+    other.cases.iter_mut().for_each(|case| case.cilium = "1.19.0".to_owned());
+    let report = merge(vec![part("1/2", true), (file, other), part("2/2", false)]);
+    assert!(!report.merge.as_ref().expect("it was joined").is_whole());
+    let (file, mut flaky) = part("1/2", true);
+    flaky.cases[0].verdict = Verdict::Fail;
+    let report = merge(vec![(file, flaky), part("1/2", false), part("2/2", false)]);
+    assert_eq!(report.merge.as_ref().expect("it was joined").doubles.len(), 1);
 
     // What nobody has done again is missing.
     let report = merge(vec![part("1/2", true), part("2/2", false)]);

@@ -119,6 +119,11 @@ fn side_by_side() -> Result<(), Failed> {
         fs::remove_file(folder.join("cut").join(name))?;
     }
 
+    // What was joined is not joined again: what it lacks would be lost.
+    fs::write(folder.join("cut/joined.json"), joined.to_string())?;
+    let output = underlay(folder, &["report", "--merge", "reports", "cut"]).output()?;
+    ended(&output, exit::USAGE, "one is joined already")?;
+
     // The same on another kernel, where one case came out otherwise, and one share was lost.
     for index in 1..SHARES {
         let text = fs::read_to_string(folder.join(format!("reports/{index}/report.json")))?;

@@ -127,6 +127,10 @@ fn joined(paths: &[PathBuf]) -> Result<Report, Stop> {
             }
         }
     }
+    if let Some((file, _)) = reports.iter().find(|(_, report)| report.merge.is_some()) {
+        let help = "what a joined one lacks would be lost; name those it was made of, and keep it out of their folder";
+        return Err(Stop::usage(format!("{file}: it is joined already"), help));
+    }
     if reports.is_empty() {
         return Err(Stop::usage("there is no report to join", "`underlay test --report DIR` writes report.json"));
     }
@@ -146,9 +150,15 @@ fn below(folder: &Path, depth: usize) -> io::Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder).map_err(at)?.collect::<io::Result<Vec<_>>>().map_err(at)?;
     let mut files = Vec::new();
     for entry in entries {
-        let (kind, path) = (entry.file_type().map_err(at)?, entry.path());
-        if kind.is_dir() && depth > 0 {
-            files.extend(below(&path, depth - 1)?);
+        let path = entry.path();
+        // Of a link what it leads to, if it leads anywhere.
+        let Ok(kind) = fs::metadata(&path).map(|metadata| metadata.file_type()) else { continue };
+        if kind.is_dir() {
+            let Some(depth) = depth.checked_sub(1) else {
+                let deeper = format!("{}: more than {DEPTH} folders deep: name it, too", path.display());
+                return Err(io::Error::other(deeper));
+            };
+            files.extend(below(&path, depth)?);
         } else if kind.is_file() && path.extension().is_some_and(|kind| kind == "json") {
             files.push(path);
         }

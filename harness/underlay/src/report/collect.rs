@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use super::schema::{Case, Host, Report, SCHEMA, milliseconds};
+use super::schema::{Case, Host, Report, SCHEMA, Unfinished, milliseconds};
+use crate::case;
 use crate::runner::{Event, RunFinished};
 
 /// Gathers what has finished, in the order of the scenario files whatever finished first.
 #[derive(Debug)]
 pub struct Collector {
     host: Host,
-    cases: Vec<Option<Case>>,
+    /// Each case, and what it came to once it has.
+    cases: Vec<(Arc<case::Case>, Option<Case>)>,
 }
 
 impl Collector {
@@ -21,9 +23,11 @@ impl Collector {
     /// Takes note of an event; the last one gives the report.
     pub fn event(&mut self, event: &Event) -> Option<Report> {
         match event {
-            Event::RunStarted { cases, .. } => self.cases = vec![None; cases.len()],
+            Event::RunStarted { cases, .. } => {
+                self.cases = cases.iter().map(|case| (Arc::clone(case), None)).collect();
+            }
             Event::CaseStarted { .. } | Event::CasePutOff { .. } => {}
-            Event::CaseFinished { index, result } => self.cases[*index] = Some(Case::from(Arc::as_ref(result))),
+            Event::CaseFinished { index, result } => self.cases[*index].1 = Some(Case::from(Arc::as_ref(result))),
             Event::RunFinished(end) => return Some(self.report(end)),
         }
         None
@@ -31,13 +35,20 @@ impl Collector {
 
     fn report(&mut self, end: &RunFinished) -> Report {
         let kubernetes = end.kubernetes.as_deref().map(|version| version.trim_start_matches('v').to_owned());
-        let cases = std::mem::take(&mut self.cases).into_iter().flatten();
+        let (mut cases, mut unfinished) = (Vec::new(), Vec::new());
+        for (case, result) in std::mem::take(&mut self.cases) {
+            match result {
+                Some(result) => cases.push(Case { kubernetes: kubernetes.clone(), ..result }),
+                None => unfinished.push(Unfinished::of(&case, end.engine, kubernetes.clone())),
+            }
+        }
         Report {
             schema: SCHEMA.to_owned(),
             host: self.host.clone(),
-            cases: cases.map(|case| Case { kubernetes: kubernetes.clone(), ..case }).collect(),
+            cases,
             summary: end.summary,
             interrupted: end.interrupted.map(|signal| signal.name().to_owned()),
+            unfinished,
             duration_ms: milliseconds(end.duration),
             merge: None,
         }

@@ -2,13 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::hash::Hash;
 
 use indexmap::{IndexMap, IndexSet};
 use serde::{Deserialize, Serialize};
 
 use super::paint::Paint;
-use super::schema::{Case, Host, Report, SCHEMA};
+use super::schema::{Case, Host, Report, SCHEMA, Unfinished};
 use super::table;
 use crate::shard::Shard;
 use crate::verdict::Summary;
@@ -41,7 +40,7 @@ pub struct Part {
     /// The signal that ended its run before its time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interrupted: Option<String>,
-    /// Whether another report has all of it, of a run of the same share on such a host that wasn't interrupted.
+    /// Whether others of the same kind of host have all that it didn't come to.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub superseded: bool,
 }
@@ -124,34 +123,43 @@ fn list(out: &mut String, title: &str, lines: &[String]) {
 }
 
 /// What makes a case another one, wherever it runs.
-fn identity(case: &Case) -> impl Eq + Hash + use<> {
-    let Case { engine, model, cilium, kubernetes, kernel_overlay, .. } = case;
-    (case.id(), engine.clone(), model.clone(), cilium.clone(), kubernetes.clone(), *kernel_overlay)
+fn identity(case: &Case) -> Unfinished {
+    let Case { scenario, variant, engine, model, cilium, kubernetes, kernel_overlay, .. } = case;
+    Unfinished {
+        scenario: scenario.clone(),
+        variant: variant.clone(),
+        engine: engine.clone(),
+        model: model.clone(),
+        cilium: cilium.clone(),
+        kubernetes: kubernetes.clone(),
+        kernel_overlay: *kernel_overlay,
+    }
 }
 
 /// Joins reports, each with its file's name.
 ///
 /// A case that ran on several kinds of hosts is there once for each, with the host behind its variant; one that is
 /// there twice for the same stays once. Of shares, each number must be there as often as any other. A run that was
-/// interrupted and done again is no second one.
+/// interrupted and done again is no second one; what came out otherwise then is told as there twice.
 pub fn merge(mut reports: Vec<(String, Report)>) -> Report {
     // What was interrupted gives what the others haven't.
-    reports.sort_by_key(|(_, report)| report.interrupted.is_some());
+    reports.sort_by_key(|(_, report)| !report.unfinished.is_empty());
     let mut merge = Merge::default();
-    let mut kept: IndexMap<_, BTreeMap<String, (String, Case)>> = IndexMap::new();
+    let mut kept: IndexMap<Unfinished, BTreeMap<String, (String, Case)>> = IndexMap::new();
     let mut doubles: IndexMap<String, IndexSet<String>> = IndexMap::new();
     let mut shares: BTreeMap<Shard, usize> = BTreeMap::new();
-    let (mut interrupted, mut duration_ms) = (None, 0);
+    let mut empty: BTreeSet<(Shard, String)> = BTreeSet::new();
+    let (mut interrupted, mut lacking, mut duration_ms) = (None, Vec::new(), 0);
     for (file, report) in reports {
-        let Report { host, cases, .. } = report;
+        let Report { host, cases, unfinished, .. } = report;
         let at = host.place();
-        let cut = report.interrupted.is_some();
+        let cut = !unfinished.is_empty();
         duration_ms = duration_ms.max(report.duration_ms);
         let (count, mut new) = (cases.len(), 0);
         for case in cases {
             let places = kept.entry(identity(&case)).or_default();
             match places.get(&at) {
-                Some(_) if cut => {}
+                Some((_, whole)) if cut && whole.verdict == case.verdict => {}
                 Some((first, _)) => {
                     doubles.entry(case.id()).or_default().extend([first.clone(), file.clone()]);
                 }
@@ -161,17 +169,18 @@ pub fn merge(mut reports: Vec<(String, Report)>) -> Report {
                 }
             }
         }
-        let is_whole =
-            |part: &Part| part.interrupted.is_none() && part.host.place() == at && part.host.shard == host.shard;
-        let superseded = cut && new == 0 && merge.parts.iter().any(is_whole);
+        let is_there = |case: &Unfinished| kept.get(case).is_some_and(|places| places.contains_key(&at));
+        let superseded = report.interrupted.is_some() && unfinished.iter().all(is_there);
         let part = Part { file, host: host.clone(), cases: count, interrupted: report.interrupted.clone(), superseded };
         merge.parts.push(part);
-        if superseded {
-            continue;
+        if !superseded {
+            interrupted = interrupted.or(report.interrupted);
+            lacking.extend(unfinished);
         }
-        interrupted = interrupted.or(report.interrupted);
-        // The same share brought twice is no second run of all shares.
-        if let Some(share) = host.shard.filter(|_| new > 0 || count == 0) {
+        // The same share brought twice is no second run of all shares, and half a share is none.
+        if let Some(share) = host.shard.filter(|_| !cut)
+            && (new > 0 || count == 0 && empty.insert((share, at)))
+        {
             *shares.entry(share).or_default() += 1;
         }
     }
@@ -199,7 +208,16 @@ pub fn merge(mut reports: Vec<(String, Report)>) -> Report {
         summary.add(case.verdict, case.claims.iter().map(|claim| claim.held));
     }
     let host = joined(&merge.parts);
-    Report { schema: SCHEMA.to_owned(), host, cases, summary, interrupted, duration_ms, merge: Some(merge) }
+    Report {
+        schema: SCHEMA.to_owned(),
+        host,
+        cases,
+        summary,
+        interrupted,
+        unfinished: lacking,
+        duration_ms,
+        merge: Some(merge),
+    }
 }
 
 /// Shares that are there less often than others of as many.

@@ -44,12 +44,36 @@ pub struct Report {
     /// The signal that ended the run before its time, `SIGINT` or `SIGTERM`: cases are missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interrupted: Option<String>,
+    /// The cases that are missing for that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unfinished: Vec<Unfinished>,
     /// From the first case's start to the last one's end, in milliseconds.
     #[serde(default)]
     pub duration_ms: u64,
     /// What it was joined from, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub merge: Option<Merge>,
+}
+
+/// A case that a run was to have and didn't come to the end of: what tells it from others.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Unfinished {
+    /// As [`Case::scenario`].
+    pub scenario: String,
+    /// As [`Case::variant`].
+    pub variant: String,
+    /// As [`Case::engine`].
+    pub engine: String,
+    /// As [`Case::model`].
+    pub model: String,
+    /// As [`Case::cilium`].
+    pub cilium: String,
+    /// As [`Case::kubernetes`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubernetes: Option<String>,
+    /// As [`Case::kernel_overlay`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub kernel_overlay: bool,
 }
 
 /// Where a run took place.
@@ -532,11 +556,7 @@ impl From<&CaseResult> for Case {
             cilium_verified: case.version.checked() == cilium::version::Checked::Measured,
             // Of a run as a whole: known once one of its cases has met it.
             kubernetes: None,
-            kernel_overlay: case
-                .network
-                .overlay
-                .as_ref()
-                .is_some_and(|overlay| overlay.backend == ::topology::network::OverlayBackend::Kernel),
+            kernel_overlay: has_kernel_overlay(case),
             verdict: result.verdict,
             reason: result.reason.clone(),
             missing: result.missing.as_ref().map(Missing::from),
@@ -569,6 +589,26 @@ impl From<&CaseResult> for Case {
             steps: observed.map(|observed| steps::steps(case, &observed.timeline, &result.steps)).unwrap_or_default(),
         }
     }
+}
+
+impl Unfinished {
+    /// A case on an engine, with the version of Kubernetes where that is a real one.
+    pub fn of(case: &Subject, engine: &str, kubernetes: Option<String>) -> Self {
+        Self {
+            scenario: case.scenario.clone(),
+            variant: case.variant.clone(),
+            engine: engine.to_owned(),
+            model: case.model.to_string(),
+            cilium: case.version.to_string(),
+            kubernetes,
+            kernel_overlay: has_kernel_overlay(case),
+        }
+    }
+}
+
+fn has_kernel_overlay(case: &Subject) -> bool {
+    let overlay = case.network.overlay.as_ref();
+    overlay.is_some_and(|overlay| overlay.backend == ::topology::network::OverlayBackend::Kernel)
 }
 
 /// Whole milliseconds of a time.

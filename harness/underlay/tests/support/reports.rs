@@ -46,7 +46,8 @@ pub fn report(cases: Vec<(Case, Result<Observed, EngineError>)>) -> Report {
         })
         .collect();
     let schema = SCHEMA.to_owned();
-    Report { schema, host: host(), cases, summary, interrupted: None, duration_ms: 1624, merge: None }
+    let (interrupted, unfinished) = (None, Vec::new());
+    Report { schema, host: host(), cases, summary, interrupted, unfinished, duration_ms: 1624, merge: None }
 }
 
 /// The guide's place in four variants: as it must be, a packet that died, nothing to run it on, a wrong claim.
