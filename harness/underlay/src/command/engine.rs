@@ -30,26 +30,30 @@ pub(super) enum EngineName {
     Kind,
 }
 
+/// Each option's own: `next_help_heading` would be that of all options behind them, too.
+const OF_AGENT: &str = "Options of the engine `agent`";
+const OF_KIND: &str = "Options of the engine `kind`";
+
 /// Where what is real comes from.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Real {
     /// Where Cilium is, for the engine `agent`, in place of the official image of each scenario's version: a directory
     /// with usr/bin/cilium-agent, usr/bin/cilium-dbg and var/lib/cilium/bpf (an unpacked image, an own build), or a folder
     /// of such, by version (1.18.2/, 1.19/).
-    #[arg(long, value_name = "DIR", env = "UNDERLAY_CILIUM_ROOT", hide_env_values = true)]
+    #[arg(long, help_heading = OF_AGENT, value_name = "DIR", env = "UNDERLAY_CILIUM_ROOT", hide_env_values = true)]
     cilium_root: Option<PathBuf>,
 
     /// Cilium's image, in place of --cilium-root: its name in a registry (quay.io/cilium/cilium:v1.18.2), or a file that is
     /// an OCI layout or what `docker save` writes. Kept in the cache: see `underlay cache`.
-    #[arg(long, value_name = "IMAGE|FILE", conflicts_with = "cilium_root")]
+    #[arg(long, help_heading = OF_AGENT, value_name = "IMAGE|FILE", conflicts_with = "cilium_root")]
     cilium_image: Option<String>,
 
     /// etcd's program, for the engine `agent`; without it, the one in PATH, else that of its official image.
-    #[arg(long, value_name = "FILE", env = "UNDERLAY_ETCD", hide_env_values = true)]
+    #[arg(long, help_heading = OF_AGENT, value_name = "FILE", env = "UNDERLAY_ETCD", hide_env_values = true)]
     etcd: Option<PathBuf>,
 
     /// etcd's image, in place of --etcd: by name (gcr.io/etcd-development/etcd:v3.5.21), or a file.
-    #[arg(long, value_name = "IMAGE|FILE", conflicts_with = "etcd")]
+    #[arg(long, help_heading = OF_AGENT, value_name = "IMAGE|FILE", conflicts_with = "etcd")]
     etcd_image: Option<String>,
 
     #[command(flatten)]
@@ -58,12 +62,12 @@ pub(super) struct Real {
 
 /// What the engine `kind` takes.
 #[derive(Debug, Clone, clap::Args)]
-#[command(next_help_heading = "Options of the engine `kind`")]
 struct Kind {
     /// Where Cilium's chart comes from: a repository, an OCI reference (oci://quay.io/cilium/charts/cilium), or a packed
     /// chart or folder on this host.
     #[arg(
         long,
+        help_heading = OF_KIND,
         value_name = "URL|FILE|DIR",
         default_value = "https://helm.cilium.io",
         env = "UNDERLAY_CHART",
@@ -72,23 +76,23 @@ struct Kind {
     chart: String,
 
     /// The image of nodes, in place of kind's own: it says which Kubernetes runs (kindest/node:v1.33.4).
-    #[arg(long, value_name = "IMAGE", env = "UNDERLAY_NODE_IMAGE", hide_env_values = true)]
+    #[arg(long, help_heading = OF_KIND, value_name = "IMAGE", env = "UNDERLAY_NODE_IMAGE", hide_env_values = true)]
     node_image: Option<String>,
 
     /// Images from a file, as `docker save` writes it, in place of a registry. May be given more than once.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, help_heading = OF_KIND, value_name = "FILE")]
     image_archive: Vec<PathBuf>,
 
     /// A new cluster for each case; else cases that need the same nodes and ranges share one.
-    #[arg(long)]
+    #[arg(long, help_heading = OF_KIND)]
     fresh: bool,
 
     /// Leave the cluster there when the run is over.
-    #[arg(long, conflicts_with = "fresh")]
+    #[arg(long, help_heading = OF_KIND, conflicts_with = "fresh")]
     keep: bool,
 
     /// Use a cluster that --keep left, by its name.
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["fresh", "keep"])]
+    #[arg(long, help_heading = OF_KIND, value_name = "NAME", conflicts_with_all = ["fresh", "keep"])]
     cluster: Option<String>,
 }
 

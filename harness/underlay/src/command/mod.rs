@@ -57,7 +57,8 @@ Exit codes:
   2  wrong use, or a file is wrong; nothing was built
   3  this host can't: nothing asserted ran
   4  the harness itself erred
-  130, 143  interrupted by SIGINT (Ctrl-C), SIGTERM";
+  130, 143  interrupted by SIGINT (Ctrl-C), SIGTERM
+  141  nobody read the output to its end";
 
 /// Builds networks out of namespaces, puts a Cilium cluster on them, and says which packets arrive.
 #[derive(Debug, Parser)]
