@@ -89,6 +89,89 @@ impl Hop {
     }
 }
 
+const POD: Place = Place(0);
+const NODE: Place = Place(1);
+const OF_POD: MarkId = MarkId(1);
+const OF_NODE: MarkId = MarkId(2);
+const PORT: u16 = 40_000;
+const SERVER: ([u8; 4], u16) = ([203, 0, 113, 9], 80);
+/// Initial sequence numbers.
+const PODS: u32 = 1000;
+const NODES: u32 = 2000;
+
+/// From [`PORT`] of a pod or a node to a server.
+fn from(host: u8, destination: ([u8; 4], u16)) -> Hop {
+    Hop { source: ([10, 0, 0, host], PORT), destination, ttl: 64, tunnels: Vec::new() }
+}
+
+fn opened(place: Place) -> Key {
+    Key::Tcp { place, local_port: PORT, remote: SocketAddrV4::new(SERVER.0.into(), SERVER.1) }
+}
+
+fn see(identifier: &mut Identifier, place: Place, frame: &[u8]) -> Option<(MarkId, Kind)> {
+    identifier.identify(place, &ip(&Decoder::default(), frame)).map(|found| (found.mark, found.kind))
+}
+
+#[test]
+fn a_nodes_connection_is_told_from_a_pods_that_passes_from_the_same_port_in_either_order() {
+    // What the node sends may have been translated before it is seen.
+    for (pod_first, to) in [(true, SERVER), (false, SERVER), (true, ([10, 0, 1, 7], 80)), (false, ([10, 0, 1, 7], 80))]
+    {
+        let (pods, nodes) = (from(5, SERVER), from(1, to));
+        let mut identifier = Identifier::default();
+        identifier.insert(&opened(POD), OF_POD);
+        identifier.insert(&opened(NODE), OF_NODE);
+        let request = |mark| Some((mark, Kind::Request));
+        for pods_turn in [pod_first, !pod_first] {
+            if pods_turn {
+                for place in [POD, NODE] {
+                    let found = see(&mut identifier, place, &pods.tcp(PODS, None));
+                    assert_eq!(found, request(OF_POD), "at {place:?}, pod first: {pod_first}, node to {to:?}");
+                }
+            } else {
+                let found = see(&mut identifier, NODE, &nodes.tcp(NODES, None));
+                assert_eq!(found, request(OF_NODE), "pod first: {pod_first}, node to {to:?}");
+            }
+        }
+        for (hop, sequence, mark) in [(&pods, PODS, OF_POD), (&nodes, NODES, OF_NODE)] {
+            let found = see(&mut identifier, NODE, &hop.tcp(5, Some(sequence)));
+            assert_eq!(found, Some((mark, Kind::Answer)), "pod first: {pod_first}, node to {to:?}");
+        }
+    }
+}
+
+#[test]
+fn what_passes_through_a_node_is_not_taken_for_its_own_though_nobody_looks_for_it() {
+    let (pods, nodes) = (from(5, SERVER), from(1, SERVER));
+    let mut identifier = Identifier::default();
+    identifier.insert(&opened(NODE), OF_NODE);
+    for place in [POD, NODE] {
+        assert_eq!(see(&mut identifier, place, &pods.tcp(PODS, None)), None);
+    }
+    assert_eq!(see(&mut identifier, NODE, &nodes.tcp(NODES, None)), Some((OF_NODE, Kind::Request)));
+    assert_eq!(see(&mut identifier, NODE, &pods.tcp(5, Some(PODS))), None);
+}
+
+#[test]
+fn a_connection_is_learnt_though_it_was_seen_elsewhere_before_its_place_was_seen_into() {
+    let pods = from(5, SERVER);
+    let mut identifier = Identifier::default();
+    assert_eq!(see(&mut identifier, NODE, &pods.tcp(PODS, None)), None);
+    identifier.insert(&opened(POD), OF_POD);
+    identifier.forget_beginnings();
+    assert_eq!(see(&mut identifier, POD, &pods.tcp(PODS, None)), Some((OF_POD, Kind::Request)), "it is repeated");
+}
+
+#[test]
+fn a_port_that_had_another_mark_is_the_later_ones() {
+    let nodes = from(1, SERVER);
+    let mut identifier = Identifier::default();
+    // Nothing was ever sent for it.
+    identifier.insert(&opened(NODE), OF_POD);
+    identifier.insert(&opened(NODE), OF_NODE);
+    assert_eq!(see(&mut identifier, NODE, &nodes.tcp(NODES, None)), Some((OF_NODE, Kind::Request)));
+}
+
 fn ip<'a>(decoder: &Decoder, frame: &'a [u8]) -> probe::capture::decode::Packet<'a> {
     match decoder.frame(LinkLayer::Ethernet, frame) {
         Decoded::Ip(packet) => packet,

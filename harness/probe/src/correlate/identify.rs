@@ -1,8 +1,9 @@
 //! Which mark a packet carries, though translation, encapsulation and fragmentation changed it on the way.
 //!
 //! - Payload marks are read from the payload of ICMP echo and UDP; DNS marks from the question's name.
-//! - TCP is known by its initial sequence number, which no NAT changes, learnt from the first SYN seen where the mark
-//!   says; a SYN seen anywhere brings its addresses and ports *at that place*, by which later segments are known there.
+//! - TCP is known by its initial sequence number, which no NAT changes, learnt from the first SYN that begins where the
+//!   mark says; a SYN seen anywhere brings its addresses and ports *at that place*, by which later segments are known
+//!   there.
 //! - A datagram that an ICMP error quotes too little of is known by its way at that place.
 //! - A fragment other than the first is known by (place, source, destination, id, protocol) of the first.
 //! - All of this holds inside VXLAN, at any depth, and inside what an ICMP error quotes.
@@ -19,6 +20,9 @@ use crate::mark::MAGIC;
 
 /// Fragmented datagrams remembered at once, all marks and places together.
 const MAX_FRAGMENTED: usize = 4096;
+
+/// SYNs remembered at once, whoever's they are.
+const MAX_SYNS: usize = 4096;
 
 /// Ways (addresses and ports) remembered for one mark.
 const MAX_WAYS: usize = 512;
@@ -92,6 +96,9 @@ pub struct Identifier {
     names: HashMap<String, MarkId>,
     connections: Vec<Connection>,
     initial: HashMap<u32, MarkId>,
+    /// Where a SYN of this sequence number was seen first.
+    began: HashMap<u32, Place>,
+    began_order: VecDeque<u32>,
     /// Ways of TCP connections and UDP datagrams by place, requests' direction.
     ways: HashMap<(Place, Way), MarkId>,
     /// Ways of requests by mark, wherever seen: a packet that goes one of them backwards is an answer.
@@ -133,6 +140,13 @@ impl Identifier {
         self.ways.retain(|_, found| *found != mark);
         self.requests.remove(&mark);
         self.fragmented.retain(|_, first| first.mark != mark);
+    }
+
+    /// Forgets where SYNs were seen first. To be called when a place is seen into that wasn't before: a connection of its
+    /// own may have been seen elsewhere by then, and is to be learnt when its SYN is repeated.
+    pub fn forget_beginnings(&mut self) {
+        self.began.clear();
+        self.began_order.clear();
     }
 
     /// The mark a packet seen at `place` carries. Learns from it.
@@ -249,23 +263,43 @@ impl Identifier {
         if !rest.syn || rest.ack {
             return;
         }
-        let remote = SocketAddr::new(packet.destination, tcp.destination_port);
-        for connection in &mut self.connections {
-            if connection.place != place || connection.local_port != tcp.source_port {
-                continue;
-            }
-            let exact = SocketAddr::V4(connection.remote) == remote;
-            match connection.learnt {
-                None => {}
-                Some((old, false)) if exact => {
-                    self.initial.remove(&old);
-                    self.ways.retain(|_, mark| *mark != connection.mark);
-                }
-                Some(_) => continue,
-            }
-            connection.learnt = Some((tcp.sequence, exact));
-            self.initial.insert(tcp.sequence, connection.mark);
+        // Through a node pass the SYNs of its pods, from ports that connections of its own may have too.
+        if self.began_at(place, tcp.sequence) != place || self.initial.contains_key(&tcp.sequence) {
+            return;
         }
+        let remote = SocketAddr::new(packet.destination, tcp.destination_port);
+        let exact = |connection: &Connection| SocketAddr::V4(connection.remote) == remote;
+        let here = self.connections.iter_mut().filter(|connection| {
+            let better = match connection.learnt {
+                None => true,
+                Some((_, was_exact)) => !was_exact && exact(connection),
+            };
+            better && connection.place == place && connection.local_port == tcp.source_port
+        });
+        // The port may have been another mark's before: among equals the latest is it.
+        let Some(connection) = here.max_by_key(|connection| exact(connection)) else { return };
+        let learnt = (tcp.sequence, exact(connection));
+        let (mark, old) = (connection.mark, connection.learnt.replace(learnt));
+        if let Some((old, _)) = old {
+            self.initial.remove(&old);
+            self.ways.retain(|_, known| *known != mark);
+        }
+        self.initial.insert(tcp.sequence, mark);
+    }
+
+    /// Where a SYN was seen first.
+    fn began_at(&mut self, place: Place, sequence: u32) -> Place {
+        if let Some(began) = self.began.get(&sequence) {
+            return *began;
+        }
+        self.began.insert(sequence, place);
+        self.began_order.push_back(sequence);
+        while self.began_order.len() > MAX_SYNS {
+            if let Some(oldest) = self.began_order.pop_front() {
+                self.began.remove(&oldest);
+            }
+        }
+        place
     }
 
     /// Remembers by what the packets that belong to this one can be known.

@@ -164,22 +164,31 @@ impl Correlator {
             Mark::Dns(name) => self.identifier.insert(&Key::Dns(name.trim_end_matches('.').to_owned()), id),
             Mark::Tcp { .. } => {
                 if let Some(place) = place_of_tcp {
-                    self.locate(id, place);
+                    self.settle(id, place);
                 }
             }
         }
         id
     }
 
-    /// Says where a TCP mark's connection is opened.
+    /// Says where a TCP mark's connection is opened, that wasn't seen into when the mark began to be looked for.
     pub fn locate(&mut self, id: MarkId, place: Place) {
+        if self.settle(id, place) {
+            self.identifier.forget_beginnings();
+        }
+    }
+
+    /// Whether this wasn't known yet.
+    fn settle(&mut self, id: MarkId, place: Place) -> bool {
         if let Some(track) = self.tracks.get_mut(&id)
             && let Mark::Tcp { local_port, remote, .. } = track.mark
             && track.origin.is_none()
         {
             track.origin = Some((place, (*remote.ip()).into()));
             self.identifier.insert(&Key::Tcp { place, local_port, remote }, id);
+            return true;
         }
+        false
     }
 
     /// Forgets a mark and what was seen of it.
