@@ -5,13 +5,14 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-/// What every run's directory is called, before its number.
+/// What every run's directory is called, before its process's number and its own: `underlay-4242-0`.
 const PREFIX: &str = "underlay-";
 /// How long the kernel may take to end what it was told to kill.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -80,10 +81,9 @@ pub fn sweep(hierarchy: &Path) -> io::Result<Vec<String>> {
     for entry in fs::read_dir(hierarchy)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if !name.starts_with(PREFIX) || !entry.file_type()?.is_dir() {
+        if !is_a_runs(&name) || !entry.file_type()?.is_dir() {
             continue;
         }
-        // Another run may sweep at the same time, so that it is gone by now.
         if let Ok(Some(_lock)) = lock(&entry.path())
             && remove(&entry.path()).is_ok()
         {
@@ -93,6 +93,14 @@ pub fn sweep(hierarchy: &Path) -> io::Result<Vec<String>> {
     Ok(swept)
 }
 
+/// Whether a run calls its directory so. Others may have groups of their own, `underlay-ci` for one, with whatever they
+/// run in them.
+fn is_a_runs(name: &str) -> bool {
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let numbers = name.strip_prefix(PREFIX).and_then(|numbers| numbers.split_once('-'));
+    numbers.is_some_and(|(pid, own)| number(pid) && number(own))
+}
+
 /// Names of the directories a process made.
 ///
 /// # Errors
@@ -100,15 +108,31 @@ pub fn sweep(hierarchy: &Path) -> io::Result<Vec<String>> {
 pub fn of_process(hierarchy: &Path, pid: u32) -> io::Result<Vec<String>> {
     let names = fs::read_dir(hierarchy)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
     let names = names.collect::<io::Result<Vec<_>>>()?;
-    Ok(names.into_iter().filter(|name| name.starts_with(&format!("{PREFIX}{pid}-"))).collect())
+    let of_pid = format!("{PREFIX}{pid}-");
+    Ok(names.into_iter().filter(|name| name.starts_with(&of_pid) && is_a_runs(name)).collect())
 }
 
-/// Locks a directory, unless a run that lives holds it.
+/// Locks a directory, unless a run that lives holds it, or another that sweeps has taken it away.
 fn lock(path: &Path) -> io::Result<Option<Flock<File>>> {
-    match Flock::lock(File::open(path)?, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(Some(lock)),
-        Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+    let directory = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
+        // Between the two calls it may have gone, and a run may have made another of its name.
+        Ok(lock) if is_at(path, &lock)? => Ok(Some(lock)),
+        Ok(_) | Err((_, Errno::EWOULDBLOCK)) => Ok(None),
         Err((_, errno)) => Err(errno.into()),
+    }
+}
+
+/// Whether a path still leads to this directory.
+fn is_at(path: &Path, directory: &File) -> io::Result<bool> {
+    let held = directory.metadata()?;
+    match fs::metadata(path) {
+        Ok(found) => Ok((found.dev(), found.ino()) == (held.dev(), held.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -142,4 +166,65 @@ fn remove_empty(path: &Path) -> io::Result<()> {
         }
     }
     fs::remove_dir(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A directory like a hierarchy: plain files, which tell what was written to them. Taken away when dropped.
+    struct Hierarchy(PathBuf);
+
+    impl Hierarchy {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("lab-cgroup-{name}-{}", std::process::id()));
+            fs::create_dir(&path).unwrap();
+            Self(path)
+        }
+
+        fn group(&self, name: &str) -> PathBuf {
+            let path = self.0.join(name);
+            fs::create_dir(&path).unwrap();
+            fs::write(path.join("cgroup.events"), "populated 0\n").unwrap();
+            path
+        }
+    }
+
+    impl Drop for Hierarchy {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn only_what_a_run_made_and_nobody_holds_is_killed() {
+        let hierarchy = Hierarchy::new("sweep");
+        let others = ["underlay-ci", "underlay-1", "underlay-1-", "underlay--1", "underlay-1-x", "underlay-1-2-3"];
+        let others = others.map(|name| hierarchy.group(name));
+        let (left, held) = (hierarchy.group("underlay-11-0"), hierarchy.group("underlay-12-0"));
+        let _lock = lock(&held).unwrap().expect("nobody else holds it");
+        sweep(&hierarchy.0).unwrap();
+        let killed = |group: &PathBuf| group.join("cgroup.kill").exists();
+        assert!(killed(&left), "a run that is no more left it");
+        assert!(!killed(&held), "a run that lives has it");
+        assert_eq!(others.iter().find(|group| killed(group)), None, "it is somebody else's");
+        assert_eq!(of_process(&hierarchy.0, 1).unwrap(), Vec::<String>::new());
+        assert_eq!(of_process(&hierarchy.0, 11).unwrap(), ["underlay-11-0"]);
+    }
+
+    #[test]
+    fn a_directory_that_is_swept_before_it_is_locked_is_nobodys() {
+        let hierarchy = Hierarchy::new("lock");
+        let path = hierarchy.0.join("underlay-11-0");
+        assert!(lock(&path).unwrap().is_none(), "it is gone");
+        fs::create_dir(&path).unwrap();
+        let first = File::open(&path).unwrap();
+        assert!(is_at(&path, &first).unwrap());
+        fs::remove_dir(&path).unwrap();
+        assert!(!is_at(&path, &first).unwrap(), "it is gone");
+        // The number isn't free while the first is open.
+        fs::create_dir(&path).unwrap();
+        assert!(!is_at(&path, &first).unwrap(), "it is another of that name");
+        assert!(lock(&path).unwrap().is_some());
+    }
 }
