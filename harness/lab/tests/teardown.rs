@@ -1,7 +1,7 @@
 //! Namespaces that are taken down later. Alone in its process: it is the process that puts it off.
 
 use std::net::UdpSocket;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -10,7 +10,10 @@ use lab::netlink::{VethEnd, add_veth};
 use lab::teardown::Later;
 use lab::{Namespace, Sysctls};
 use libtest_mimic::{Arguments, Failed, Trial};
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
+use nix::unistd::{pipe, pipe2};
 
 /// The kernel takes namespaces down behind us.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -22,11 +25,32 @@ fn main() -> ExitCode {
     if let (Some(reason), false) = (&barred, arguments.list) {
         eprintln!("all is ignored: {reason}");
     }
+    // One as a program is handed it, one as it opens its own.
+    let pipes = [pipe(), pipe2(OFlag::O_CLOEXEC)].map(|made| made.expect("a pipe"));
     // Before the first thread.
     let first = Later::begin().expect("a process with one thread can be forked");
-    let trial = Trial::test("when_the_last_who_puts_it_off_is_gone", move || later(first));
+    let pipes = pipes.map(|(out, into)| {
+        drop(into);
+        out
+    });
+    let trial = Trial::test("when_the_last_who_puts_it_off_is_gone", move || {
+        let_go(&pipes)?;
+        later(first)
+    });
     let trial = trial.with_ignored_flag(barred.is_some());
     libtest_mimic::run(&arguments, vec![trial]).exit_code()
+}
+
+/// While namespaces are put off, nobody else has these pipes' other ends: a program waits for the end of what another
+/// writes.
+fn let_go(pipes: &[OwnedFd]) -> Result<(), Failed> {
+    for pipe in pipes {
+        let mut ended = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut ended, PollTimeout::try_from(PATIENCE)?)? == 0 {
+            return Err("who takes namespaces down should have nothing open of who started it".into());
+        }
+    }
+    Ok(())
 }
 
 fn later(first: Later) -> Result<(), Failed> {
