@@ -1,6 +1,7 @@
 //! What the host lets us do, found by trying it, and what to do where it doesn't.
 
 use std::fmt;
+use std::fs;
 
 /// Something a lab can need of the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -124,4 +125,31 @@ pub struct Missing {
     pub capability: Capability,
     /// The kernel's answer when it was tried.
     pub reason: String,
+}
+
+/// A figure of /proc/meminfo in bytes, by its name there; none where the kernel doesn't tell it.
+pub(crate) fn memory(figure: &str) -> Option<u64> {
+    figure_of(&fs::read_to_string("/proc/meminfo").ok()?, figure)
+}
+
+fn figure_of(meminfo: &str, figure: &str) -> Option<u64> {
+    let value = meminfo.lines().find_map(|line| line.strip_prefix(figure)?.strip_prefix(':'))?;
+    value.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()?.checked_mul(1 << 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_words_about_memory_are_read() {
+        let meminfo = "MemTotal:       24689764 kB\nMemFree:          123456 kB\nMemAvailable:   12344880 kB\n";
+        assert_eq!(figure_of(meminfo, "MemAvailable"), Some(12_344_880 << 10));
+        assert_eq!(figure_of(meminfo, "Mem"), None);
+        assert_eq!(figure_of(meminfo, "CommitLimit"), None);
+        assert_eq!(figure_of("HugePages_Total:       0\n", "HugePages_Total"), None, "it is no memory");
+        for figure in ["MemAvailable", "CommitLimit", "Committed_AS"] {
+            assert!(memory(figure).is_some(), "every kernel tells {figure}");
+        }
+    }
 }

@@ -7,20 +7,21 @@
 //!
 //! So namespaces that nobody uses any more are handed to another process, which takes them down when this one has ended,
 //! however that came about. All at once they would keep that lock for seconds, and the whole host waiting for its links:
-//! the other process takes those devices away one by one before it lets a namespace go.
+//! the other process takes those devices away one by one before it lets a namespace go. Namespaces that come faster than it
+//! takes the oldest down wait in the line to it; those that find no room there go at once, as they would without it.
 
 use std::collections::VecDeque;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::sys::resource::{Resource, getrlimit};
-use nix::sys::sysinfo::sysinfo;
 
 use crate::behind;
 use crate::error::Result;
+use crate::host;
 use crate::limits::memory_of_group;
 use crate::namespace::Namespace;
 use crate::passing;
@@ -42,7 +43,7 @@ pub struct Later(());
 struct Kept {
     laters: usize,
     /// To who keeps them; none before somebody wants that.
-    line: Option<UnixStream>,
+    line: Option<Line>,
 }
 
 static KEPT: Mutex<Kept> = Mutex::new(Kept { laters: 0, line: None });
@@ -59,7 +60,8 @@ impl Later {
     pub fn begin() -> io::Result<Self> {
         let mut kept = kept();
         if kept.line.is_none() {
-            kept.line = Some(behind::start(|line| Backlog { most: most(), namespaces: VecDeque::new() }.live(&line))?);
+            let line = behind::start(|line| Backlog { most: most(), namespaces: VecDeque::new() }.live(&line))?;
+            kept.line = Some(Line::new(line)?);
         }
         kept.laters += 1;
         Ok(Self(()))
@@ -78,9 +80,23 @@ impl Drop for Later {
 
 /// Takes a namespace that nobody uses any more: it is taken down later, or at once where nobody wants that later.
 pub(crate) fn done_with(namespace: &OwnedFd) {
-    // Where nobody takes it, it goes as it would have gone.
-    if let Some(line) = &kept().line {
-        let _ = passing::send(line, b".", &[namespace.as_fd()]);
+    // Where it isn't taken, it goes as it would have gone.
+    let _taken = kept().line.as_ref().is_some_and(|line| line.take(namespace.as_fd()));
+}
+
+/// The way to who keeps namespaces. Whoever lets one go may be a thread of the runtime's, so nothing waits for room in it.
+struct Line(UnixStream);
+
+impl Line {
+    fn new(line: UnixStream) -> io::Result<Self> {
+        // Of this end alone: the other one waits for what comes.
+        line.set_nonblocking(true)?;
+        Ok(Self(line))
+    }
+
+    /// Whether the namespace is kept now.
+    fn take(&self, namespace: BorrowedFd<'_>) -> bool {
+        passing::send(&self.0, b".", &[namespace]).is_ok()
     }
 }
 
@@ -135,8 +151,33 @@ fn most() -> usize {
     let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
     let namespaces = fs::read_to_string("/proc/sys/user/max_net_namespaces").ok();
     let namespaces = namespaces.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
-    let memory = sysinfo().map_or(0, |host| host.ram_unused()).min(memory_of_group().unwrap_or(u64::MAX));
+    // Not what is free alone: on a host that has run for a while, files that could go take up most of the rest.
+    let memory = host::memory("MemAvailable").unwrap_or(0).min(memory_of_group().unwrap_or(u64::MAX));
     // The socket in each is a file, too.
     let most = MOST.min(memory / SIZE / SHARE).min(files / SHARE / 2).min(namespaces / SHARE);
     usize::try_from(most).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_namespace_that_finds_no_room_is_not_waited_for() {
+        // Nobody reads what comes.
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let line = Line::new(ours).unwrap();
+        let (done, waits) = mpsc::channel();
+        thread::spawn(move || {
+            let any = File::open("/dev/null").unwrap();
+            let full = (0..1 << 16).any(|_| !line.take(any.as_fd()));
+            done.send(full)
+        });
+        assert_eq!(waits.recv_timeout(Duration::from_secs(60)), Ok(true), "a line is full some time, and says so");
+    }
 }

@@ -3,6 +3,8 @@
 
 use std::fs;
 
+use crate::host::memory;
+
 /// Bytes that may still be promised; none where the kernel promises what is asked for.
 pub(super) fn left() -> Option<u64> {
     let (limit, promised) = strictly()?;
@@ -24,26 +26,5 @@ pub(super) fn hint() -> Option<String> {
 /// CommitLimit and Committed_AS in bytes, where the limit holds.
 fn strictly() -> Option<(u64, u64)> {
     let mode = fs::read_to_string("/proc/sys/vm/overcommit_memory").ok()?;
-    (mode.trim() == "2").then(|| limit_and_promised(&fs::read_to_string("/proc/meminfo").ok()?))?
-}
-
-fn limit_and_promised(meminfo: &str) -> Option<(u64, u64)> {
-    let bytes = |name: &str| -> Option<u64> {
-        let value = meminfo.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-        Some(value.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()? << 10)
-    };
-    Some((bytes("CommitLimit")?, bytes("Committed_AS")?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_kernels_words_are_read() {
-        let meminfo = "MemTotal:       24689764 kB\nCommitLimit:    12344880 kB\nCommitted_AS:    2217192 kB\n";
-        assert_eq!(limit_and_promised(meminfo), Some((12_344_880 << 10, 2_217_192 << 10)));
-        assert_eq!(limit_and_promised("MemTotal: 1 kB\n"), None);
-        assert!(limit_and_promised(&fs::read_to_string("/proc/meminfo").unwrap()).is_some());
-    }
+    (mode.trim() == "2").then(|| Some((memory("CommitLimit")?, memory("Committed_AS")?)))?
 }
