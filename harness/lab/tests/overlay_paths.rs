@@ -25,6 +25,7 @@ fn main() {
             trial("a relayed node that left comes back", missing, back_by_relay),
             trial("a node that moves is found again", missing, moves),
             trial("a relayed node that moves is found again", missing, moves_by_relay),
+            trial("a node that can't move stays where it is", missing, stays),
             by_kernel("a node that left comes back where it was", wireguard, back),
             by_kernel("easy NAT on both sides: direct", wireguard, easy),
             by_kernel("hard NAT on one side: by the relay", wireguard, hard),
@@ -182,6 +183,21 @@ async fn moves() {
     assert!(links.iter().any(|link| link.name == "tailscale0" && link.is_up()), "its interface stays");
     overlay.roam("master").await.expect("it moves");
     all_talk(&world).await;
+}
+
+async fn stays() {
+    let world = behind(Gateway::Easy, Gateway::Easy);
+    let mut overlay = world.start_ready(&config()).await;
+    let path = overlay.path("master", "worker").expect("path");
+    let next = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, config().port + 1);
+    let taken = world.members[1].namespace.udp(next, None).expect("a free port");
+    overlay.roam("worker").await.expect_err("somebody else has the port");
+    all_talk(&world).await;
+    assert_eq!(overlay.path("master", "worker").expect("path"), path);
+    drop(taken);
+    overlay.roam("worker").await.expect("it moves");
+    all_talk(&world).await;
+    assert_ne!(overlay.path("master", "worker").expect("path"), path);
 }
 
 async fn moves_by_relay() {

@@ -45,32 +45,31 @@ impl Overlay {
     /// Only where it is reached directly does that change anything: of a relayed pair the relay learns it by itself.
     ///
     /// # Errors
-    /// The kernel's answer. [`Error::Overlay`] where the kernel does the encryption: it is not built for that.
+    /// The kernel's answer, as where somebody has the next port: then it stays where it is. [`Error::Overlay`] where the
+    /// kernel does the encryption: it is not built for that.
     pub async fn roam(&mut self, node: &str) -> Result<()> {
         let Some(me) = self.position(node) else { return Ok(()) };
         let reached = self.ways_to(me)?;
         let node = &mut self.nodes[me];
         let port = node.port.wrapping_add(1).max(1024);
-        let device = match node.device.take() {
-            Some(Device::Userspace(device)) => device,
-            other => {
-                node.device = other;
-                return Err(Error::Overlay {
-                    node: node.member.node.clone(),
-                    step: "change the endpoint".to_owned(),
-                    reason: "only the overlay in user space can".to_owned(),
-                });
-            }
+        let failed = |node: &str, reason: &str| Error::Overlay {
+            node: node.to_owned(),
+            step: "change the endpoint".to_owned(),
+            reason: reason.to_owned(),
         };
+        if !matches!(node.device, Some(Device::Userspace(_))) {
+            return Err(failed(&node.member.node, "only the overlay in user space can"));
+        }
+        // Its device goes on as it is until all is there that it takes.
         let seeker = Seeker { socket: node.member.namespace.udp(any(port), Some(BYPASS_MARK))? };
         let servers = [self.reflectors[0].address(), self.reflectors[1].address()];
         let transactions = [random(), random()];
         let mapping = discovery::reflect(&seeker, servers, transactions, Instant::now() + PATIENCE).await;
-        let device = device.rebind(seeker.socket).await.ok_or_else(|| Error::Overlay {
-            node: node.member.node.clone(),
-            step: "change the endpoint".to_owned(),
-            reason: "its device is gone".to_owned(),
-        })?;
+        let device = match node.device.take() {
+            Some(Device::Userspace(device)) => device.rebind(seeker.socket).await,
+            _ => None,
+        };
+        let device = device.ok_or_else(|| failed(&node.member.node, "its device is gone"))?;
         (node.port, node.mapping, node.device) = (port, mapping, Some(Device::Userspace(device)));
 
         let there: Vec<_> = self.peers_of(me).collect();
