@@ -157,14 +157,15 @@ async fn overlay(place: &Namespace, backend: OverlayBackend) -> Result<()> {
     Overlay::start(&config, vec![member], place, DropLog::default()).await.map(drop)
 }
 
-/// The kernel's answer; which of our own steps it was is of no use to a reader here.
+/// The kernel's answer. Which of our own steps it was is told where that may be anything: a namespace is made, and then
+/// set up.
 fn in_one_line(error: &Error) -> String {
     let mut text = match error {
         Error::Netlink { message: Some(message), source, .. } => return format!("{message}: {source}"),
-        Error::Netlink { source, .. } | Error::Namespace { source, .. } | Error::Socket { source, .. } => {
-            return source.to_string();
+        Error::Netlink { source, .. } | Error::Socket { source, .. } => return source.to_string(),
+        Error::Namespace { step, source, .. } | Error::Surroundings { step, source, .. } => {
+            return format!("{step}: {source}");
         }
-        Error::Surroundings { step, source, .. } => return format!("{step}: {source}"),
         other => other.to_string(),
     };
     let mut cause = std::error::Error::source(error);

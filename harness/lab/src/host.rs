@@ -3,6 +3,11 @@
 use std::fmt;
 use std::fs;
 
+use nix::sys::statvfs::{FsFlags, statvfs};
+
+/// What is written to in every namespace a lab has.
+const SYSCTLS: &str = "/proc/sys/net";
+
 /// Something a lab can need of the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Capability {
@@ -85,9 +90,19 @@ impl Capability {
         }
     }
 
-    /// What a user can do to get it.
+    /// What a user can do to get it. Where /proc/sys is read-only that comes first, whatever else there is: no namespace
+    /// can be set up to try it in.
     pub fn remedy(self) -> &'static str {
+        let read_only = statvfs(SYSCTLS).is_ok_and(|mount| mount.flags().contains(FsFlags::ST_RDONLY));
+        self.remedy_where(read_only)
+    }
+
+    fn remedy_where(self, sysctls_read_only: bool) -> &'static str {
         match self {
+            _ if sysctls_read_only => {
+                "let it write to /proc/sys; in a container: docker run --privileged, or --security-opt \
+                 systempaths=unconfined"
+            }
             Self::Namespaces => {
                 "run as root, or allow user namespaces: sysctl kernel.unprivileged_userns_clone=1; on Ubuntu 24.04 also \
                  sysctl kernel.apparmor_restrict_unprivileged_userns=0; where user.max_user_namespaces or \
@@ -140,6 +155,14 @@ fn figure_of(meminfo: &str, figure: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_module_helps_where_no_sysctl_can_be_written() {
+        assert_eq!(Capability::Veth.remedy_where(false), "modprobe veth");
+        for capability in Capability::ALL {
+            assert!(capability.remedy_where(true).contains("systempaths=unconfined"), "{capability}");
+        }
+    }
 
     #[test]
     fn the_kernels_words_about_memory_are_read() {

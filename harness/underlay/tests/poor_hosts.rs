@@ -2,16 +2,27 @@
 
 mod elsewhere;
 
-use std::process::{ExitCode, Output};
+use std::io;
+use std::process::{Command, ExitCode, Output};
 
 use elsewhere::{Elsewhere, ended};
-use libtest_mimic::{Arguments, Failed};
+use libtest_mimic::{Arguments, Failed, Trial};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use serde_json::Value;
 use underlay::exit;
 
 const SCENARIO: &str = "scenarios/guide/table.yaml";
+/// Set in a second life in which /proc/sys is read-only, as in a container. Needs root.
+const READ_ONLY: &str = "UNDERLAY_TEST_READ_ONLY";
 
 fn main() -> ExitCode {
+    if std::env::var_os(READ_ONLY).is_some()
+        && let Err(error) = make_sysctls_read_only()
+    {
+        eprintln!("a host with a read-only /proc/sys can't be had here: {error}");
+        return ExitCode::from(125);
+    }
     elsewhere::second_life();
     let arguments = Arguments::from_args();
     let list = arguments.list;
@@ -26,6 +37,7 @@ fn main() -> ExitCode {
             let reason = ["network namespaces", "user.max_user_namespaces"];
             skipped(elsewhere, &reason, "sysctl user.max_user_namespaces=")
         }),
+        read_only_sysctls(list),
         // Too few for the runtime; for the first namespace; for one machine; for a lab; for its cluster.
         Elsewhere::Files(9).trial("with_9_files", list, short_of_files),
         Elsewhere::Files(12).trial("with_12_files", list, short_of_files),
@@ -54,9 +66,46 @@ fn in_one_line(output: &Output) -> String {
     said.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// Seen by this process and those that it becomes alone.
+fn make_sysctls_read_only() -> io::Result<()> {
+    let mounted = |from: Option<&str>, to: &str, flags| mount(from, to, None::<&str>, flags, None::<&str>);
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    mounted(None, "/", MsFlags::MS_REC | MsFlags::MS_PRIVATE)?;
+    mounted(Some("/proc/sys"), "/proc/sys", MsFlags::MS_BIND | MsFlags::MS_REC)?;
+    let kept = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    Ok(mounted(None, "/proc/sys", MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | kept)?)
+}
+
+fn read_only_sysctls(list: bool) -> Trial {
+    let command = |arguments: &[&str]| -> io::Result<Command> {
+        let mut command = Elsewhere::Same.command(arguments)?;
+        command.env(READ_ONLY, "1");
+        Ok(command)
+    };
+    let name = "with_read_only_sysctls";
+    let barred = match command(&["--version"]).and_then(|mut command| command.output()) {
+        Ok(output) if output.status.success() => None,
+        Ok(output) => Some(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+        Err(error) => Some(error.to_string()),
+    };
+    if let (Some(reason), false) = (&barred, list) {
+        eprintln!("{name} is ignored: {reason}");
+    }
+    let test = move || {
+        // EROFS.
+        let reason = ["network namespaces", "set sysctl net/", "os error 30"];
+        skips(|arguments| command(arguments)?.output(), &reason, "systempaths=unconfined")
+    };
+    Trial::test(name, test).with_ignored_flag(barred.is_some())
+}
+
 /// All cases are skipped, with a reason that has these words and a remedy that has those.
 fn skipped(elsewhere: Elsewhere, reason: &[&str], remedy: &str) -> Result<(), Failed> {
-    let output = elsewhere.underlay(&["test", SCENARIO, "--format", "json"])?;
+    skips(|arguments| elsewhere.underlay(arguments), reason, remedy)
+}
+
+fn skips(underlay: impl Fn(&[&str]) -> io::Result<Output>, reason: &[&str], remedy: &str) -> Result<(), Failed> {
+    let output = underlay(&["test", SCENARIO, "--format", "json"])?;
     calm(&output)?;
     ended(&output, exit::HOST, "nothing asserted can run here")?;
     let report: Value = serde_json::from_slice(&output.stdout)?;
@@ -67,7 +116,7 @@ fn skipped(elsewhere: Elsewhere, reason: &[&str], remedy: &str) -> Result<(), Fa
             return Err(format!("a skip should tell {reason:?} and the remedy {remedy:?}, got {case:#}").into());
         }
     }
-    let people = elsewhere.underlay(&["test", SCENARIO, "--color", "never"])?;
+    let people = underlay(&["test", SCENARIO, "--color", "never"])?;
     let said = in_one_line(&people);
     match reason.iter().chain([&remedy]).find(|word| !said.contains(**word)) {
         Some(word) => Err(format!("people should be told {word:?} too:\n{said}").into()),
