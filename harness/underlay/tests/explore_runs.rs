@@ -7,7 +7,9 @@ use std::time::Duration;
 use cilium::decisions::Egress;
 use lab::doctor;
 use libtest_mimic::{Arguments, Failed, Trial};
+use probe::capture::Trail;
 use probe::evidence::Outcome;
+use probe::walk::{Known, walk};
 use tokio::runtime::Runtime;
 use topology::network::Nat;
 use underlay::case::Case;
@@ -86,7 +88,7 @@ fn tampered(runtime: &Runtime) -> Result<(), Failed> {
     }
 
     type Tamper = fn(&mut Case, &mut Observed);
-    let tampers: [(Invariant, Tamper); 9] = [
+    let tampers: [(Invariant, Tamper); 10] = [
         (Invariant::Foretold, |_, observed| master(observed).device_mtu += 1),
         (Invariant::Egress, |_, observed| master(observed).egress = Egress::Device { device: "enp9s9".to_owned() }),
         (Invariant::Source, |_, observed| master(observed).devices[0].masquerade_source = Some([10, 0, 0, 99].into())),
@@ -101,7 +103,17 @@ fn tampered(runtime: &Runtime) -> Result<(), Failed> {
             *back = if *back == Outcome::Reply { Outcome::Silence } else { Outcome::Reply };
         }),
         (Invariant::Business, |_, observed| observed.traces[0].1.places.extend(["worker/enp0s6".to_owned()])),
-        (Invariant::Delivered, |_, observed| observed.probes[0].1.outcome = Outcome::Silence),
+        // Both halves: no answer where the way ends well, and one where it doesn't.
+        (Invariant::Delivered, |_, observed| {
+            observed.probes[0].1.outcome = Outcome::Silence;
+            walk_again(observed);
+        }),
+        (Invariant::Delivered, |_, observed| {
+            let trace = &mut observed.traces[0].1;
+            let last = trace.sightings.iter().rposition(|seen| &*seen.namespace == FROM).expect("an answer came");
+            trace.sightings.remove(last);
+            walk_again(observed);
+        }),
     ];
     for (invariant, tamper) in tampers {
         let (mut case, mut observed) = (case.clone(), observed.clone());
@@ -112,7 +124,23 @@ fn tampered(runtime: &Runtime) -> Result<(), Failed> {
             return Err(format!("{} should be found broken: {all:#?}", invariant.name()).into());
         }
     }
-    Ok(())
+    observed.traces.iter_mut().for_each(|(_, trace)| trace.gaps = true);
+    let by_hops = [Invariant::Egress, Invariant::Source, Invariant::Tunnel, Invariant::Gateway, Invariant::Delivered];
+    match findings(&result(case, observed)).iter().find(|finding| by_hops.contains(&finding.invariant)) {
+        Some(finding) => Err(format!("hops that went unseen prove nothing: {finding:?}").into()),
+        None => Ok(()),
+    }
+}
+
+/// Where the first probe is sent from.
+const FROM: &str = "master/pod";
+
+/// Makes the first probe's walk as it is made of such evidence.
+fn walk_again(observed: &mut Observed) {
+    let (evidence, trace) = (&observed.probes[0].1, &mut observed.traces[0].1);
+    let trail = Trail { sightings: trace.sightings.clone(), ..Trail::default() };
+    let known = Known { from: FROM, evidence, trail: &trail, overlay: Some("tailscale0") };
+    trace.walk = walk(&known, &mut |_| None);
 }
 
 fn master(observed: &mut Observed) -> &mut cilium::Decisions {

@@ -5,8 +5,10 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use cilium::Decisions;
 use cilium::decisions::{Egress, Masquerade};
-use probe::evidence::OutcomeKind;
-use probe::walk::{EndReason, Hop, Walk};
+use probe::Evidence;
+use probe::capture::sighting::{Direction, Kind, Sighting};
+use probe::evidence::{Outcome, OutcomeKind, Silence};
+use probe::walk::{Hop, Walk, Way, place};
 use topology::network::{Nat, Network, NicKind, Node};
 
 use crate::case::{Case, Place, ProbeKind, ProbeSpec};
@@ -34,7 +36,7 @@ pub enum Invariant {
     Symmetric,
     /// No packet is seen in the clear where neither its sender nor its receiver has an interface.
     Business,
-    /// An answer came if and only if the captured way ends where it should.
+    /// An answer to a ping or a datagram came if and only if one was seen to reach who had asked.
     Delivered,
 }
 
@@ -98,7 +100,7 @@ impl Invariant {
 }
 
 /// Everything that was put to the test by a result. Where its evidence is in doubt, what was seen counts, and what was
-/// not seen proves nothing.
+/// not seen proves nothing. Where packets of a probe went unseen, nobody knows which hop was its first or last.
 pub fn findings(result: &CaseResult) -> Vec<Finding> {
     let case = &*result.case;
     let Some(observed) = &result.observed else { return Vec::new() };
@@ -114,9 +116,9 @@ fn of(case: &Case, observed: &Observed) -> Vec<Finding> {
     for spec in &case.probes {
         let evidence = observed.probes.iter().find(|(id, _)| *id == spec.id).map(|(_, evidence)| evidence);
         let (Some(evidence), Some(trace)) = (evidence, observed.trace(&spec.id)) else { continue };
-        let probe = Probe { case, observed, spec, outcome: evidence.outcome.kind(), trace };
+        let probe = Probe { case, observed, spec, evidence, trace };
         all.extend(probe.findings());
-        all.extend(probe.mtu(&evidence.outcome));
+        all.extend(probe.mtu());
     }
     all.extend(symmetric(case, observed));
     all
@@ -154,13 +156,17 @@ struct Probe<'a> {
     case: &'a Case,
     observed: &'a Observed,
     spec: &'a ProbeSpec,
-    outcome: OutcomeKind,
+    evidence: &'a Evidence,
     trace: &'a Trace,
 }
 
 impl Probe<'_> {
     fn findings(&self) -> Vec<Finding> {
-        let mut all = vec![self.business(), self.delivered()];
+        let mut all = vec![self.business()];
+        if self.trace.gaps {
+            return all;
+        }
+        all.extend(self.delivered());
         let from_pod = matches!(self.spec.from, Place::Pod(_));
         if from_pod && self.is_for_internet() {
             all.extend(self.egress());
@@ -211,7 +217,7 @@ impl Probe<'_> {
             let interface = hop.at.strip_prefix(node)?.strip_prefix('/')?;
             let pods = ["pod", "pod-2"].contains(&interface);
             let own = interface.starts_with("cilium") || interface.starts_with("lxc") || interface == "lo";
-            (!pods && !own && hop.direction == probe::walk::Way::Out).then_some((interface, hop))
+            (!pods && !own && hop.direction == Way::Out).then_some((interface, hop))
         })
     }
 
@@ -244,7 +250,7 @@ impl Probe<'_> {
         }))
     }
 
-    fn mtu(&self, outcome: &probe::evidence::Outcome) -> Option<Finding> {
+    fn mtu(&self) -> Option<Finding> {
         let (Place::Pod(_), ProbeKind::Icmp { to: Place::Pod(to), size, dont_fragment: true }) =
             (&self.spec.from, &self.spec.kind)
         else {
@@ -255,8 +261,9 @@ impl Probe<'_> {
         if size + 28 <= mtu as usize || self.sender() == Some(&to.node) {
             return None;
         }
+        let outcome = &self.evidence.outcome;
         let told = match outcome {
-            probe::evidence::Outcome::TooBig { mtu, .. } => Some(u64::from(*mtu)),
+            Outcome::TooBig { mtu, .. } => Some(u64::from(*mtu)),
             _ => None,
         };
         Some(finding(Invariant::Mtu, told == Some(u64::from(mtu)), || {
@@ -303,12 +310,46 @@ impl Probe<'_> {
         })
     }
 
-    fn delivered(&self) -> Finding {
-        let end = &self.walk().last_end();
-        let (works, delivered) = (self.outcome == OutcomeKind::Reply, self.walk().end.reason == EndReason::Delivered);
-        finding(Invariant::Delivered, works == delivered, || {
-            self.wrong(&format!("it came to {:?}, and its way ends at {} ({})", self.outcome, end.at, end.reason))
-        })
+    /// Of a connection later packets decide, and of a name what the answer says.
+    fn delivered(&self) -> Option<Finding> {
+        let (ProbeKind::Icmp { .. } | ProbeKind::Udp { .. }) = &self.spec.kind else { return None };
+        let outcome = self.evidence.outcome.kind();
+        let arrived = self.answer_arrived();
+        Some(finding(Invariant::Delivered, (outcome == OutcomeKind::Reply) == arrived, || {
+            let (word, end) = (if arrived { "an" } else { "no" }, self.walk().last_end());
+            let from = &self.spec.from;
+            self.wrong(&format!(
+                "it came to {outcome:?}, and {word} answer was seen to reach {from}; its way ends at {} ({})",
+                end.at, end.reason
+            ))
+        }))
+    }
+
+    /// Whether the way back ends with who asked, by where the answer was seen last: the end that a walk tells is made
+    /// from the outcome. An ICMP error that came back is no answer, nor is one that was witnessed to die there.
+    fn answer_arrived(&self) -> bool {
+        let from = namespace_of(&self.spec.from);
+        let died_there = match &self.evidence.silence {
+            Some(Silence::Death(death)) => death.answer && death.namespace == from,
+            _ => false,
+        };
+        let Some(last) = self.walk().answer.as_ref().and_then(|answer| answer.hops.last()) else { return false };
+        let is_it = |seen: &Sighting| {
+            (seen.kind, seen.direction) == (Kind::Answer, Direction::In)
+                && seen.outer.is_empty()
+                && *seen.namespace == *from
+                && place::name(&seen.namespace, Some(&seen.interface)) == last.at
+        };
+        !died_there && last.direction == Way::In && self.trace.sightings.iter().any(is_it)
+    }
+}
+
+/// The namespace that a place's packets leave from, by its name in the lab.
+fn namespace_of(place: &Place) -> String {
+    match place {
+        Place::Node(node) | Place::NodeInterface { node, .. } => node.clone(),
+        Place::Vcn(vcn) => format!("vcn {vcn}"),
+        other => other.to_string(),
     }
 }
 
