@@ -1,18 +1,33 @@
 //! Leaving parts of a text out, and finding out which can go: the pure half of `underlay shrink`.
 
+mod support;
+
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
+use probe::Evidence;
+use probe::evidence::Outcome;
 use proptest::prelude::*;
 use serde_json::Value;
+use support::{case, death, observed, outcome, ping, reply};
 use topology::source::Source;
+use underlay::case::{Case, Check, Expected, ExpectedOutcome, ExpectedProbe, Subject};
+use underlay::observed::Observed;
+use underlay::report::schema;
 use underlay::scenario;
 use underlay::shrink::document::{Document, PartId};
-use underlay::shrink::only_case;
+use underlay::shrink::keep::{Failure, Keep, Whole};
 use underlay::shrink::reduce::{Judge, Removed, reduce};
 use underlay::shrink::selfcontained::alone;
+use underlay::shrink::{End, Limits, Runner, only_case, shrink};
+use underlay::step::{Action, Step};
+use underlay::timeline::{StepSeen, StreamSeen, Timeline, Waited};
+use underlay::verdict::{CaseResult, Provenance, Verdict, judge};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -202,4 +217,196 @@ fn a_case_stands_alone() {
         }
     }
     assert!(cases > 50, "only {cases} cases");
+}
+
+/// What a probe came to of which that was expected.
+fn probed(expected: ExpectedProbe, evidence: Evidence) -> CaseResult {
+    let mut case = case("enp0s6");
+    case.probes = vec![ping("p")];
+    case.expectations =
+        vec![Check { subject: Subject::Probe("p".to_owned()), expected: Expected::Probe(expected), line: 7 }];
+    let observed = observed(&case, &[("p", evidence)]);
+    judge(Arc::new(case), "fake", Provenance::Model, Duration::ZERO, Ok(observed))
+}
+
+/// An outcome that was expected may go with an MTU, a source or an answer that wasn't.
+#[test]
+fn a_failure_is_what_is_not_as_it_was_asked_for() {
+    let too_big = |mtu| {
+        let expected = ExpectedProbe { mtu: Some(1230), ..ExpectedProbe::of(ExpectedOutcome::TooBig) };
+        probed(expected, outcome(Outcome::TooBig { by: None, mtu }, ""))
+    };
+    let [failure] = <[Failure; 1]>::try_from(Failure::all(&schema::Case::from(&too_big(1280)))).expect("one fails");
+    assert_eq!(failure.words(), "p: too-big, mtu 1280");
+    assert!(failure.holds(&too_big(1280)));
+    assert!(!failure.holds(&too_big(1450)), "another MTU is another failure");
+
+    let answered = |answer: Option<&str>| {
+        let expected = ExpectedProbe {
+            source: Some(Ipv4Addr::new(192, 0, 2, 1)),
+            answer: answer.map(str::to_owned),
+            ..ExpectedProbe::of(ExpectedOutcome::Works)
+        };
+        probed(expected, Evidence { answer: Some("hello".to_owned()), ..reply() })
+    };
+    let [failure] =
+        <[Failure; 1]>::try_from(Failure::all(&schema::Case::from(&answered(Some("hello"))))).expect("one fails");
+    assert_eq!(failure.words(), "p: works, source 100.64.0.1");
+    assert!(failure.holds(&answered(None)), "what is as it should be need not be asked for");
+}
+
+/// Asks for things in steps alone.
+const IN_STEPS: &str = "\
+topology:
+  vcns:
+    a: {cidr: 10.0.0.0/24, nat: endpoint-dependent, public-address: 203.0.113.1}
+  overlay: {}
+  nodes:
+    master:
+      role: control-plane
+      interfaces: {enp0s6: {vcn: a, address: 10.0.0.10/24, default-route: true}}
+      overlay-address: 100.64.0.1
+    worker:
+      interfaces: {enp0s6: {vcn: a, address: 10.0.0.11/24, default-route: true}}
+      overlay-address: 100.64.0.2
+cilium: 1.18.2
+values: {devices: enp0s6}
+probes:
+  there: {icmp: worker/pod, from: master/pod}
+  back: {icmp: master/pod, from: worker/pod}
+steps:
+  - restart: kubelet
+  - check: healthy
+  - wait-for: {probe: back, within: 1s}
+  - during:
+      probes: {there: {lost: {max: 0}}}
+      steps: [{restart: coredns}]
+checks:
+  healthy: {probes: {there: works, back: works}}
+";
+
+/// Nothing is ever answered.
+struct Silent;
+
+impl Silent {
+    fn steps(case: &Case, steps: &[Step], inner: bool) -> Vec<StepSeen> {
+        let seen = |step: &Step| {
+            let mut seen = StepSeen {
+                step: step.clone(),
+                inner,
+                began: Duration::ZERO,
+                took: Duration::ZERO,
+                not_taken: None,
+                remark: None,
+                agents: Vec::new(),
+                found: None,
+                waited: None,
+                streams: Vec::new(),
+            };
+            let mut below = Vec::new();
+            match &step.action {
+                Action::Check { .. } => seen.found = Some(Box::new(Self::all(case))),
+                Action::WaitFor { .. } => seen.waited = Some(Waited { held: false, saw: "silence".to_owned() }),
+                Action::During { streams, steps } => {
+                    seen.streams = streams.iter().cloned().map(Self::stream).collect();
+                    below = Self::steps(case, steps, true);
+                }
+                _ => {}
+            }
+            std::iter::once(seen).chain(below)
+        };
+        steps.iter().flat_map(seen).collect()
+    }
+
+    fn stream(stream: underlay::step::Stream) -> StreamSeen {
+        let (gap, lasted) = (Duration::from_millis(100), Duration::from_millis(100));
+        StreamSeen { stream, sent: 6, lost: 6, gap, lasted, outages: Vec::new() }
+    }
+
+    fn all(case: &Case) -> Observed {
+        let probes: Vec<_> = case.probes.iter().map(|probe| (probe.id.as_str(), death())).collect();
+        observed(case, &probes)
+    }
+
+    fn result(case: Arc<Case>) -> CaseResult {
+        let steps = Self::steps(&case, &case.steps, false);
+        let observed = Observed { timeline: Timeline { start: Vec::new(), steps }, ..Self::all(&case) };
+        judge(case, "silent", Provenance::Model, Duration::ZERO, Ok(observed))
+    }
+}
+
+impl Runner for Silent {
+    type Error = Infallible;
+
+    fn run(&mut self, cases: Vec<Arc<Case>>) -> Result<Vec<Arc<CaseResult>>, Infallible> {
+        Ok(cases.into_iter().map(|case| Arc::new(Self::result(case))).collect())
+    }
+}
+
+/// What is left of it.
+fn smallest(text: &str, keep: &dyn Keep) -> String {
+    let limits = Limits { time: Duration::from_secs(600), runs: 10_000 };
+    let shrunk = shrink(text, "steps.yaml", keep, &mut Silent, limits).expect("it is a scenario");
+    assert_eq!(shrunk.end, Ok(End::Smallest));
+    shrunk.text
+}
+
+#[test]
+fn what_fails_in_a_step_is_kept_there() {
+    let case = only_case("steps.yaml", IN_STEPS).unwrap_or_else(|wrong| panic!("{wrong:?}"));
+    let result = Silent::result(Arc::new(case));
+    assert_eq!(result.verdict, Verdict::Fail);
+    let failures = Failure::all(&schema::Case::from(&result));
+    let words: Vec<_> = failures.iter().map(Keep::words).collect();
+    assert_eq!(
+        words,
+        [
+            "check healthy: there: silence",
+            "check healthy: back: silence",
+            "wait-for back: works: not within 1s",
+            "lost of there: not at most 0",
+        ]
+    );
+    let parts = ["check: healthy", "there: works", "back: works", "wait-for", "during"];
+    for (failure, left) in failures.iter().zip([
+        &["check: healthy", "there: works"][..],
+        &["check: healthy", "back: works"],
+        &["wait-for"],
+        &["during"],
+    ]) {
+        assert!(failure.cell.is_named(&failure.cell.to_string()));
+        let text = smallest(IN_STEPS, failure);
+        for part in parts {
+            assert_eq!(text.contains(part), left.contains(&part), "{part:?} of {}:\n{text}", failure.words());
+        }
+        assert!(!text.contains("restart: kubelet"), "{text}");
+    }
+}
+
+/// A case that asks for things in its steps alone can fail as well.
+#[test]
+fn a_verdict_that_steps_make_is_kept_by_one_of_them() {
+    let text = smallest(IN_STEPS, &Whole { verdict: Verdict::Fail, step: None });
+    let asked = ["check: healthy", "wait-for", "during"].iter().filter(|part| text.contains(**part)).count();
+    assert_eq!(asked, 1, "{text}");
+    assert!(text.lines().count() < IN_STEPS.lines().count(), "{text}");
+}
+
+#[test]
+fn half_an_expectation_of_a_decision_is_none_wherever_it_stands() {
+    let at_the_end = "expect:\n  - nodes: {master: {devices: [enp0s6, tailscale0]}}\n";
+    let in_a_check = "checks:\n  selected: {nodes: {master: {devices: [enp0s6, tailscale0]}}}\n";
+    let in_a_step = "  - expect: {nodes: {master: {devices: [enp0s6, tailscale0]}}}\n";
+    let bare = IN_STEPS.split("checks:").next().unwrap_or_default().replace("  - check: healthy\n", "");
+    for text in [
+        format!("{bare}{at_the_end}"),
+        format!("{}{in_a_check}", bare.replace("steps:\n", "steps:\n  - check: selected\n")),
+        bare.replace("steps:\n", &format!("steps:\n{in_a_step}")),
+    ] {
+        let case = only_case("steps.yaml", &text).unwrap_or_else(|wrong| panic!("{wrong:?}\n{text}"));
+        let failures = Failure::all(&schema::Case::from(&Silent::result(Arc::new(case))));
+        let devices = failures.iter().find(|failure| failure.cell.id == "devices").expect("it selects enp0s6 alone");
+        let left = smallest(&text, devices);
+        assert!(left.contains("devices: [enp0s6, tailscale0]"), "{left}");
+    }
 }

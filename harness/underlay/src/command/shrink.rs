@@ -17,7 +17,7 @@ use crate::report::paint::Color;
 use crate::report::schema;
 use crate::runner::{self, Interrupt};
 use crate::scenario::Overrides;
-use crate::shrink::keep::{Failure, Keep, Whole};
+use crate::shrink::keep::{Cell, Failure, Keep, Whole};
 use crate::shrink::{self, End, Limits, Runner, Shrunk, only_case, selfcontained};
 use crate::verdict::{CaseResult, Verdict};
 
@@ -48,8 +48,8 @@ pub(super) struct Args {
     #[arg(value_name = "SCENARIO::VARIANT")]
     case: select::Target,
 
-    /// Which of the cells that fail has to: a probe's name, `dns-ready`, `pod-mtu`, `master/pod-mtu` [default: the
-    /// first probe, else the first].
+    /// Which of the cells that fail has to: a probe's name, `dns-ready`, `pod-mtu`, `master/pod-mtu`; in steps `check
+    /// healthy: pod-to-pod`, `lost of pod-to-pod` [default: the first probe, else the first; steps' after the end's].
     #[arg(long, value_name = "CELL")]
     cell: Option<String>,
 
@@ -77,7 +77,8 @@ pub(super) struct Args {
 /// What has to stay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 enum What {
-    /// The cell fails with the same outcome, and its packet ends at the same place for the same reason.
+    /// The cell fails with the same outcome and by the same of what is asked for, and its packet ends at the same place
+    /// for the same reason.
     #[default]
     Same,
     /// The cell fails, in whatever way.
@@ -228,13 +229,11 @@ fn head(case: &Case, text: &str, smallest: &str, keep: &dyn Keep, lines: impl Fn
 /// What a result shows, in a sentence.
 fn still(result: &schema::Case) -> String {
     let failed: Vec<_> = result
-        .checks
-        .iter()
-        .filter(|check| check.verdict == Verdict::Fail)
-        .map(|check| {
-            let node = check.node.as_deref().map(|node| format!(" of {node}")).unwrap_or_default();
+        .unmet()
+        .filter(|(_, check)| check.verdict == Verdict::Fail)
+        .map(|(step, check)| {
             let expected = crate::report::human::shown(&check.expected);
-            format!("{}{node}: expected {expected}; {}", check.id, check.message)
+            format!("{}: expected {expected}; {}", Cell::of_check(step, check), check.message)
         })
         .collect();
     match (failed.as_slice(), &result.reason) {

@@ -166,7 +166,9 @@ impl<R> Search<'_, R> {
         match document.path(part).as_slice() {
             [key] => KEPT.contains(key),
             // Half an expectation of a decision is another one: `devices: []`.
-            ["expect" | "claims", _, "nodes", _, _, _, ..] => true,
+            ["expect" | "claims" | "checks" | "steps", below @ ..] => {
+                below.iter().position(|key| *key == "nodes").is_some_and(|nodes| below.len() > nodes + 3)
+            }
             _ => false,
         }
     }
