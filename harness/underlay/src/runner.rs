@@ -72,8 +72,7 @@ impl RunFinished {
     /// The code the program ends with.
     pub fn exit_code(&self) -> u8 {
         match self.interrupted {
-            Some(Interrupt::Int) => exit::INTERRUPTED,
-            Some(Interrupt::Term) => exit::TERMINATED,
+            Some(interrupt) => interrupt.exit_code(),
             None => exit::of_run(&self.summary),
         }
     }
@@ -96,6 +95,14 @@ impl Interrupt {
             Self::Term => "SIGTERM",
         }
     }
+
+    /// The code the program ends with then.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Int => exit::INTERRUPTED,
+            Self::Term => exit::TERMINATED,
+        }
+    }
 }
 
 /// Catches the signals that end a run.
@@ -106,7 +113,8 @@ pub struct Interrupts {
 }
 
 impl Interrupts {
-    /// From now on they don't end the process. Needs a runtime.
+    /// From now on they don't end the process, ever: one that comes while nobody waits is told to who waits next. So
+    /// keep it for as long as there may be another run. Needs a runtime.
     ///
     /// # Errors
     /// The kernel's answer.

@@ -3,9 +3,12 @@
 mod program;
 
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use program::{ended, json, underlay};
 use tempfile::TempDir;
 use underlay::exit;
@@ -15,6 +18,7 @@ fn main() -> ExitCode {
         ("what_is_left_fails_at_the_same_place", same_end),
         ("what_does_not_fail_is_refused", refused),
         ("without_time_the_best_so_far_is_written", no_time),
+        ("interrupted_it_ends_as_promised", interrupted),
     ])
 }
 
@@ -113,4 +117,34 @@ fn no_time() -> Result<(), Failed> {
         return Err(format!("what was found should be written:\n{left}\n{said}").into());
     }
     Ok(())
+}
+
+/// Whichever run it is that is interrupted: here the first.
+fn interrupted() -> Result<(), Failed> {
+    const PATIENCE: Duration = Duration::from_secs(60);
+    let folder = TempDir::new()?;
+    let file = scenario(&folder)?;
+    for (signal, code) in [(Signal::SIGINT, exit::INTERRUPTED), (Signal::SIGTERM, exit::TERMINATED)] {
+        let mut shrink = Command::new(env!("CARGO_BIN_EXE_underlay"));
+        shrink.args(["shrink", &format!("{file}::overlay")]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = shrink.spawn()?;
+        let began = Instant::now();
+        while !catches(child.id(), signal)? {
+            if began.elapsed() > PATIENCE {
+                child.kill()?;
+                return Err(format!("it never catches {signal}").into());
+            }
+            std::thread::yield_now();
+        }
+        kill(Pid::from_raw(child.id().cast_signed()), signal)?;
+        ended(&child.wait_with_output()?, code)?;
+    }
+    Ok(())
+}
+
+/// Whether a process catches a signal (proc_pid_status(5)).
+fn catches(process: u32, signal: Signal) -> Result<bool, Failed> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).ok_or("no signals in its status")?;
+    Ok(u64::from_str_radix(caught.trim(), 16)? & (1 << (signal as u32 - 1)) != 0)
 }

@@ -150,7 +150,7 @@ pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
     }
     let state = args.state.as_deref().map(|file| State::open(file, args.resume, &candidates, &judged_by, votes));
     let mut state = state.transpose()?;
-    let bench = Bench::enter()?;
+    let mut bench = Bench::enter()?;
     let mut steps: Vec<Step> = Vec::new();
     // The ends first: a search between ends that are not what they are said to be finds anything.
     let (first, last) = (0, candidates.len() - 1);
@@ -161,7 +161,7 @@ pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
         let known = state.as_ref().and_then(|state| state.step(index));
         let step = match known {
             Some(saved) => Step::of(candidate, votes, saved.clone()),
-            None => match try_one(&bench, candidate, votes)? {
+            None => match try_one(&mut bench, candidate, votes)? {
                 Tried::Step(saved) => {
                     state.as_mut().map_or(Ok(()), |state| state.keep(index, &saved))?;
                     Step::of(candidate, votes, saved)
@@ -255,7 +255,7 @@ enum Tried {
     Ended(u8),
 }
 
-fn try_one(bench: &Bench, candidate: &Candidate, votes: Votes) -> Result<Tried, Stop> {
+fn try_one(bench: &mut Bench, candidate: &Candidate, votes: Votes) -> Result<Tried, Stop> {
     let began = Instant::now();
     let cases = vec![Arc::clone(&candidate.case); votes.runs];
     let (end, results) = bench.run(cases, runner::default_jobs(), None)?;

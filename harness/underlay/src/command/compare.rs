@@ -99,7 +99,7 @@ pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
     let mut results = Vec::new();
     if !cases.is_empty() {
         let jobs = args.jobs.map_or_else(runner::default_jobs, NonZeroUsize::get);
-        let bench = Bench::enter()?;
+        let mut bench = Bench::enter()?;
         let (finished, all) = bench.run(cases, jobs, Some(Box::new(Progress::new())))?;
         if finished.interrupted.is_some() {
             return Ok(finished.exit_code());

@@ -38,7 +38,8 @@ Exit codes:
   1  what was found didn't show it again when it was run once more
   2  wrong use, or a file is wrong, or the case doesn't fail
   3  this host can't
-  4  the harness itself erred";
+  4  the harness itself erred
+  130, 143  interrupted by SIGINT (Ctrl-C), SIGTERM; the smallest that was found until then is written";
 
 /// Make the smallest file that still shows how a case fails: what one attaches to an issue.
 #[derive(Debug, clap::Args)]
@@ -98,7 +99,10 @@ pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
     let paint = color.for_stream(&io::stderr());
     let mut bench = Tries { bench: Bench::enter()?, jobs: args.jobs.map_or_else(runner::default_jobs, Into::into) };
     let began = Instant::now();
-    let [result] = bench.once(alone)?;
+    let result = match once(&mut bench, Arc::new(alone)) {
+        Ok(result) => result,
+        Err(ended) => return ended.code(),
+    };
     let keep = wanted(args, &case, &result)?;
     tell(&format!("{}: {}", paint.strong(&case.id()), keep.words()))?;
 
@@ -127,10 +131,18 @@ pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
     let name = args.output.as_deref().map_or(file, |output| output.display().to_string());
     write(args.output.as_deref(), &headed)?;
     if let Some(interrupted) = interrupted {
-        return Ok(if interrupted == Interrupt::Int { exit::INTERRUPTED } else { exit::TERMINATED });
+        return Ok(interrupted.exit_code());
     }
     let again = only_case(&name, &headed).map_err(|_| no_text_of_its_own(&case))?;
-    let [result] = bench.once(again)?;
+    let result = match once(&mut bench, Arc::new(again)) {
+        Ok(result) => result,
+        Err(ended) => {
+            if let Ended::Interrupted(_) = ended {
+                tell("interrupted before it was run again")?;
+            }
+            return ended.code();
+        }
+    };
     if !keep.holds(&result) {
         let reason = result.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
         tell(&paint.bad(&format!("run again, it is a {}{reason}: it depends on chance", result.verdict)))?;
@@ -255,14 +267,21 @@ pub(super) enum Ended {
     Stop(Stop),
 }
 
-impl Tries {
-    fn once(&mut self, case: Case) -> Result<[Arc<CaseResult>; 1], Stop> {
-        let results = self.run(vec![Arc::new(case)]).map_err(|ended| match ended {
-            Ended::Stop(stop) => stop,
-            Ended::Interrupted(_) => Stop::Output(io::ErrorKind::Interrupted.into()),
-        })?;
-        results.try_into().map_err(|_| Stop::Output(io::ErrorKind::Interrupted.into()))
+impl Ended {
+    /// What the program ends with then.
+    fn code(self) -> Result<u8, Stop> {
+        match self {
+            Self::Interrupted(interrupt) => Ok(interrupt.exit_code()),
+            Self::Stop(stop) => Err(stop),
+        }
     }
+}
+
+/// Runs one case.
+pub(super) fn once(runner: &mut impl Runner<Error = Ended>, case: Arc<Case>) -> Result<Arc<CaseResult>, Ended> {
+    let lost = || io::Error::other("the run has ended without its result");
+    let result = runner.run(vec![case])?.pop();
+    result.ok_or_else(|| Ended::Stop(Stop::Harness { step: "run the case", source: lost() }))
 }
 
 impl Runner for Tries {

@@ -225,7 +225,7 @@ fn against(args: &Args, names: [EngineName; 2], cases: Vec<Arc<Case>>, color: Co
         return Err(Stop::usage("--report is for one engine", "--format json, or --record DIR"));
     }
     let images = args.real.images(&names, &cases)?;
-    let bench = Bench::enter()?;
+    let mut bench = Bench::enter()?;
     let [first, second] = names;
     let asked = truth::Asked {
         engines: [first.engine(&args.real, &images)?, second.engine(&args.real, &images)?],
@@ -235,7 +235,7 @@ fn against(args: &Args, names: [EngineName; 2], cases: Vec<Arc<Case>>, color: Co
         known: args.known_differences.as_deref(),
         record: args.record.as_deref(),
     };
-    truth::run(asked, &bench, color)
+    truth::run(asked, &mut bench, color)
 }
 
 fn set_overlay(cases: &mut [Arc<Case>], overlay: Overlay) {

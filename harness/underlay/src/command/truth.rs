@@ -42,7 +42,7 @@ pub(super) struct Asked<'a> {
 }
 
 /// Runs the cases on both engines, one after the other, and says where they differ.
-pub(super) fn run(asked: Asked<'_>, bench: &Bench, color: Color) -> Result<u8, Stop> {
+pub(super) fn run(asked: Asked<'_>, bench: &mut Bench, color: Color) -> Result<u8, Stop> {
     let known = asked.known.map_or_else(Known::shipped, Known::read).map_err(|wrong| Stop::Files(vec![wrong]))?;
     let real = asked.engines.iter().position(|engine| engine.provenance() == Provenance::Real);
     if asked.record.is_some() && real.is_none() {
