@@ -67,6 +67,8 @@ fn level<J: Judge>(document: &Document, depth: usize, judge: &mut J, best: &mut 
                 continue;
             };
             let passed = first[0];
+            // What is found is found, whatever ends the next question.
+            best.clone_from(removed);
             if held.len() > 1 {
                 // What can go one by one can mostly go together.
                 let union = held.iter().flat_map(|(_, removed)| removed).copied().collect();
@@ -78,7 +80,6 @@ fn level<J: Judge>(document: &Document, depth: usize, judge: &mut J, best: &mut 
                     continue;
                 }
             }
-            best.clone_from(removed);
             next = present(judge, best).partition_point(|part| *part < passed);
         }
         size /= 2;
