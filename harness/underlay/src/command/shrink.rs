@@ -277,6 +277,17 @@ impl Ended {
     }
 }
 
+impl Tries {
+    /// Runs cases: what of them had finished, and what interrupted the others, if anything did.
+    pub(super) fn finished(
+        &mut self,
+        cases: Vec<Arc<Case>>,
+    ) -> Result<(Option<Interrupt>, Vec<Arc<CaseResult>>), Stop> {
+        let (end, results) = self.bench.evidence(cases, self.jobs)?;
+        Ok((end.interrupted, results))
+    }
+}
+
 /// Runs one case.
 pub(super) fn once(runner: &mut impl Runner<Error = Ended>, case: Arc<Case>) -> Result<Arc<CaseResult>, Ended> {
     let lost = || io::Error::other("the run has ended without its result");
@@ -288,8 +299,8 @@ impl Runner for Tries {
     type Error = Ended;
 
     fn run(&mut self, cases: Vec<Arc<Case>>) -> Result<Vec<Arc<CaseResult>>, Ended> {
-        let (end, results) = self.bench.evidence(cases, self.jobs).map_err(Ended::Stop)?;
-        match end.interrupted {
+        let (interrupted, results) = self.finished(cases).map_err(Ended::Stop)?;
+        match interrupted {
             Some(interrupt) => Err(Ended::Interrupted(interrupt)),
             None => Ok(results),
         }

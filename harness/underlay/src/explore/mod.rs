@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use self::invariants::{Finding, Invariant, findings};
 use crate::case::Case;
 use crate::shrink::keep::{self, Keep};
-use crate::verdict::CaseResult;
+use crate::verdict::{CaseResult, Verdict};
 
 /// What came of an invariant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -61,6 +61,30 @@ impl Tally {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Broken(pub Invariant);
 
+impl Broken {
+    /// What is wrong in a result; none where it holds there, or wasn't put to the test.
+    pub fn violation(self, result: &CaseResult) -> Option<String> {
+        let mut own = findings(result).into_iter().filter(|finding| finding.invariant == self.0);
+        own.find_map(|finding| finding.violation)
+    }
+
+    /// Why a result doesn't show it, though another run of the same case did; of one that does, nothing.
+    pub fn missed(self, result: &CaseResult) -> Option<String> {
+        let reason = result.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        let mut own = findings(result);
+        own.retain(|finding| finding.invariant == self.0);
+        match result.verdict {
+            Verdict::Error => Some(format!("the harness erred{reason}")),
+            Verdict::Skip => Some(format!("it was skipped{reason}")),
+            _ if own.is_empty() => Some(format!("nothing was learnt of that{reason}")),
+            _ if own.iter().all(|finding| finding.violation.is_none()) => {
+                Some("it holds, so that depends on chance".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
+
 impl Keep for Broken {
     fn is_asked(&self, case: &Case) -> bool {
         self.0 == Invariant::Foretold || !case.probes.is_empty()
@@ -71,7 +95,7 @@ impl Keep for Broken {
     }
 
     fn holds(&self, result: &CaseResult) -> bool {
-        findings(result).iter().any(|finding| finding.invariant == self.0 && finding.violation.is_some())
+        self.violation(result).is_some()
     }
 
     fn words(&self) -> String {
