@@ -29,6 +29,7 @@ use crate::report::schema::{Capability, Host};
 use crate::runner::{self, Interrupts, Reporter};
 use crate::scenario::{Overrides, duration};
 use crate::shard::Shard;
+use crate::verdict::Provenance;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -179,7 +180,7 @@ pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
     let engine = match entered {
         Ok(_) => name.engine(&args.real, &images)?,
         // Reports want to know of every case, so the cases are run all the same, and each is skipped.
-        Err(missing) => Arc::new(Barred(missing)),
+        Err(missing) => Arc::new(Barred { name, missing }),
     };
     let _later = super::later()?;
     let runtime = super::runtime()?;
@@ -279,15 +280,47 @@ fn list(cases: &[Arc<Case>], format: Format) -> Result<u8, Stop> {
     Ok(exit::OK)
 }
 
-/// Stands in for an engine where the host lets none run.
-struct Barred(Missing);
+/// Stands in for an engine where the host lets none run. Reports have its name and what it would be.
+struct Barred {
+    name: EngineName,
+    missing: Missing,
+}
 
 impl Engine for Barred {
     fn name(&self) -> &'static str {
-        "netns"
+        match self.name {
+            EngineName::Netns => "netns",
+            EngineName::Agent => "agent",
+            EngineName::Kind => "kind",
+        }
+    }
+
+    fn provenance(&self) -> Provenance {
+        match self.name {
+            EngineName::Netns => Provenance::Model,
+            EngineName::Agent | EngineName::Kind => Provenance::Real,
+        }
     }
 
     fn run<'a>(&'a self, _case: &'a Case) -> Pin<Box<dyn Future<Output = Result<Observed, EngineError>> + Send + 'a>> {
-        Box::pin(std::future::ready(Err(EngineError::Missing(self.0.clone()))))
+        Box::pin(std::future::ready(Err(EngineError::Missing(self.missing.clone()))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::ValueEnum;
+
+    use super::*;
+
+    #[test]
+    fn who_stands_in_for_an_engine_has_its_name() {
+        for name in EngineName::value_variants() {
+            let missing = Missing { capability: lab::Capability::Namespaces, reason: "no".to_owned() };
+            let barred = Barred { name: *name, missing };
+            let asked = name.to_possible_value().expect("every engine can be asked for");
+            assert_eq!(barred.name(), asked.get_name());
+            assert_eq!(barred.provenance() == Provenance::Model, *name == EngineName::Netns);
+        }
     }
 }
