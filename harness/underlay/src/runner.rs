@@ -4,6 +4,7 @@
 //! the machine was too busy for a verdict there is no result yet: such a case runs once more, alone.
 
 use std::collections::{HashMap, VecDeque};
+use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Instant;
@@ -305,11 +306,12 @@ pub async fn one(engine: &dyn Engine, case: Arc<Case>) -> CaseResult {
 
 /// Has an engine let go of what it kept from case to case, and tells on standard error what it left, or couldn't let go of.
 pub async fn close(engine: &dyn Engine) {
-    match engine.close().await {
-        Ok(None) => {}
-        Ok(Some(left)) => eprintln!("{left}"),
-        Err(error) => eprintln!("warning: {error}"),
-    }
+    // Where standard error is gone there is nobody left to tell.
+    let _ = match engine.close().await {
+        Ok(None) => Ok(()),
+        Ok(Some(left)) => writeln!(io::stderr(), "{left}"),
+        Err(error) => writeln!(io::stderr(), "warning: {error}"),
+    };
 }
 
 fn panic_message(error: tokio::task::JoinError) -> String {

@@ -1,11 +1,12 @@
 //! How far a comparison's runs are, on standard error: a bar on a terminal, else a line now and then. What cases come to is
 //! not told: that something fails on one of the sides is what a comparison is for.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::report::progress::say;
 use crate::runner::{Event, Reporter};
 
 /// From one line to the next, where there is no bar: real agents take their time, and whoever waits wants to know.
@@ -39,7 +40,7 @@ impl Reporter for Progress {
         match (event, &self.bar) {
             (Event::RunStarted { cases, jobs }, None) => {
                 (self.of, self.told) = (cases.len(), Instant::now());
-                writeln!(io::stderr(), "running {} cases, {jobs} at a time", cases.len())?;
+                say(&format!("running {} cases, {jobs} at a time", cases.len()));
             }
             (Event::RunStarted { cases, .. }, Some(bar)) => {
                 let style = ProgressStyle::with_template("{spinner} {pos}/{len} {elapsed}");
@@ -52,7 +53,7 @@ impl Reporter for Progress {
                 self.done += 1;
                 if self.told.elapsed() >= EVERY {
                     self.told = Instant::now();
-                    writeln!(io::stderr(), "{} of {} cases done", self.done, self.of)?;
+                    say(&format!("{} of {} cases done", self.done, self.of));
                 }
             }
             (Event::RunFinished(_), Some(bar)) => bar.finish_and_clear(),

@@ -45,6 +45,11 @@ impl Progress {
     }
 }
 
+/// A line for whoever watches. Where nobody does any more (`2>&1 | head`), the run goes on: it has reports to write.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
 impl Reporter for Progress {
     fn event(&mut self, event: &Event) -> io::Result<()> {
         match event {
@@ -58,7 +63,7 @@ impl Reporter for Progress {
                         bar.set_length(cases.len() as u64);
                         bar.enable_steady_tick(Duration::from_millis(100));
                     }
-                    None => writeln!(io::stderr(), "running {} cases, {jobs} at a time", cases.len())?,
+                    None => say(&format!("running {} cases, {jobs} at a time", cases.len())),
                 }
             }
             Event::CaseStarted { index } => {
@@ -70,7 +75,7 @@ impl Reporter for Progress {
                 let line = format!("{}: this machine was too busy, it runs again at the end", self.line(result));
                 match &self.bar {
                     Some(bar) => bar.println(line),
-                    None => writeln!(io::stderr(), "{line}")?,
+                    None => say(&line),
                 }
                 self.show_running();
             }
@@ -80,7 +85,7 @@ impl Reporter for Progress {
                     // The table shows the others.
                     Some(bar) if result.verdict != Verdict::Pass => bar.println(self.line(result)),
                     Some(_) => {}
-                    None => writeln!(io::stderr(), "{}", self.line(result))?,
+                    None => say(&self.line(result)),
                 }
                 if let Some(bar) = &self.bar {
                     bar.inc(1);
