@@ -100,7 +100,7 @@ fn delivered(evidence: Evidence, sightings: Vec<Sighting>, gaps: bool) -> Option
     let trail = Trail { sightings, ..Trail::default() };
     let known = Known { from: "master/pod", evidence: &evidence, trail: &trail, overlay: None };
     let walk = walk(&known, &mut |_| None);
-    let trace = Trace { walk, places: Default::default(), sightings: trail.sightings.clone(), gaps };
+    let trace = Trace { walk, places: Default::default(), sightings: trail.sightings.clone(), gaps, astray: None };
     let observed = Observed { traces: vec![("p".to_owned(), trace)], ..observed(&case, &[("p", evidence)]) };
     let result = judge(Arc::new(case), "fake", Provenance::Model, Duration::ZERO, Ok(observed));
     let all = findings(&result);

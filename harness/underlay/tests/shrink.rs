@@ -306,7 +306,7 @@ impl Silent {
             let mut below = Vec::new();
             match &step.action {
                 Action::Check { .. } => seen.found = Some(Box::new(Self::all(case))),
-                Action::WaitFor { .. } => seen.waited = Some(Waited { held: false, saw: "silence".to_owned() }),
+                Action::WaitFor { .. } => seen.waited = Some(Waited { held: Some(false), saw: "silence".to_owned() }),
                 Action::During { streams, steps } => {
                     seen.streams = streams.iter().cloned().map(Self::stream).collect();
                     below = Self::steps(case, steps, true);
@@ -320,7 +320,7 @@ impl Silent {
 
     fn stream(stream: underlay::step::Stream) -> StreamSeen {
         let (gap, lasted) = (Duration::from_millis(100), Duration::from_millis(100));
-        StreamSeen { stream, sent: 6, lost: 6, gap, lasted, outages: Vec::new() }
+        StreamSeen { stream, sent: 6, lost: 6, gap, lasted, outages: Vec::new(), late: Duration::ZERO }
     }
 
     fn all(case: &Case) -> Observed {
