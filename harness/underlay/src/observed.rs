@@ -187,6 +187,11 @@ impl From<lab::Error> for EngineError {
     fn from(error: lab::Error) -> Self {
         match error {
             lab::Error::Missing(missing) => Self::Missing(missing),
+            // A namespace that can't be set up is one that isn't to be had, for want of a right that the host can give.
+            lab::Error::Namespace { step, source, .. } if source.kind() == std::io::ErrorKind::ReadOnlyFilesystem => {
+                let reason = format!("{step}: {source}");
+                Self::Missing(lab::Missing { capability: lab::Capability::Namespaces, reason })
+            }
             other => Self::failed("build the lab", &other),
         }
     }
