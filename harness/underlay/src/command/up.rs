@@ -1,8 +1,7 @@
 //! `underlay up`: a lab that stays up.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::exit;
 
@@ -144,8 +143,7 @@ fn in_background(order: Order, engine: EngineName, line: UnixStream) -> u8 {
 fn leave_terminal(order: &Order) -> io::Result<()> {
     setsid()?;
     let null = File::open("/dev/null")?;
-    let log = order.folder.log(&order.name);
-    let log = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(log)?;
+    let log = order.folder.open_log(&order.name)?;
     dup2_stdin(&null)?;
     dup2_stdout(&log)?;
     dup2_stderr(&log)?;

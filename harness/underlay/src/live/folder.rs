@@ -8,6 +8,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::OFlag;
 use nix::unistd::{Pid, geteuid};
 
 use super::name::Name;
@@ -41,21 +42,26 @@ pub struct Entry {
 }
 
 impl Folder {
-    /// This user's: `$XDG_RUNTIME_DIR/underlay`, or else `/run/underlay-UID`, or, where /run is closed to the user,
-    /// `/tmp/underlay-UID`. It is made if it isn't there.
+    /// This user's: `$XDG_RUNTIME_DIR/underlay`, where that variable names a folder of the user's own, or else
+    /// `/run/underlay-UID`, or, where nothing can be made in /run, `/tmp/underlay-UID`. It is made if it isn't there.
     ///
     /// # Errors
     /// It can't be made, or others could get at what is in it.
     pub fn of_user() -> Result<Self, Refusal> {
-        let own = format!("underlay-{}", geteuid());
-        // A relative path is to be ignored (XDG Base Directory Specification).
-        let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
-        if let Some(runtime) = runtime {
+        let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+        Self::among(runtime.as_deref(), Path::new("/run"), Path::new("/tmp"))
+    }
+
+    fn among(runtime: Option<&Path>, run: &Path, tmp: &Path) -> Result<Self, Refusal> {
+        // Others are to be ignored (XDG Base Directory Specification). Root keeps another user's in `su` and `sudo -E`:
+        // that user could put a link in place of what root makes there.
+        if let Some(runtime) = runtime.filter(|path| path.is_absolute() && is_own(path)) {
             return Self::at(runtime.join("underlay"));
         }
-        match Self::make(&Path::new("/run").join(&own)) {
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Self::at(Path::new("/tmp").join(own)),
-            _ => Self::at(Path::new("/run").join(own)),
+        let own = format!("underlay-{}", geteuid());
+        match Self::make(&run.join(&own)) {
+            Err(error) if is_closed(error.kind()) => Self::at(tmp.join(own)),
+            _ => Self::at(run.join(own)),
         }
     }
 
@@ -96,6 +102,14 @@ impl Folder {
     /// What a supervisor in the background has to say.
     pub fn log(&self, name: &Name) -> PathBuf {
         self.file(name, LOG)
+    }
+
+    /// Opens that, as a new file.
+    ///
+    /// # Errors
+    /// The kernel's answer; it is a link.
+    pub fn open_log(&self, name: &Name) -> io::Result<File> {
+        options().write(true).create(true).truncate(true).open(self.log(name))
     }
 
     fn file(&self, name: &Name, kind: &str) -> PathBuf {
@@ -181,7 +195,7 @@ impl Folder {
     /// # Errors
     /// The kernel's answer.
     pub fn wait(&self, name: &Name) -> io::Result<()> {
-        match OpenOptions::new().read(true).open(self.file(name, LOCK)) {
+        match options().read(true).open(self.file(name, LOCK)) {
             Ok(lock) => lock.lock_shared(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
@@ -212,7 +226,27 @@ fn locked(path: &Path) -> io::Result<Option<Pid>> {
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+    options().read(true).write(true).create(true).truncate(false).open(path)
+}
+
+/// A file in a folder is the user's alone, and never elsewhere by way of a link.
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.mode(0o600).custom_flags(OFlag::O_NOFOLLOW.bits());
+    options
+}
+
+/// Whether a folder is the user's, and nobody else can put anything in place of what the user makes there.
+fn is_own(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| {
+        let (for_all, sticky) = (found.mode() & 0o002 != 0, found.mode() & 0o1000 != 0);
+        found.is_dir() && found.uid() == geteuid().as_raw() && (!for_all || sticky)
+    })
+}
+
+/// Whether nothing can be made somewhere, for this user or for all.
+fn is_closed(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::NotFound)
 }
 
 #[cfg(test)]
@@ -270,5 +304,63 @@ mod tests {
         let link = outer.path().join("link");
         std::os::unix::fs::symlink("/", &link).expect("it can be made");
         assert!(Folder::at(link).is_err(), "a link leads elsewhere");
+    }
+
+    /// Where the user's folder is, in a host whose /run and /tmp are these.
+    fn place(runtime: &Path, run: &Path, tmp: &Path) -> PathBuf {
+        Folder::among(Some(runtime), run, tmp).expect("it can be made").path().to_owned()
+    }
+
+    #[test]
+    fn only_the_users_own_runtime_folder_is_used() {
+        use std::os::unix::fs::{PermissionsExt, chown};
+        let outer = tempfile::tempdir().expect("a folder for temporary files");
+        let [runtime, run, tmp] = ["runtime", "run", "tmp"].map(|name| outer.path().join(name));
+        for folder in [&runtime, &run, &tmp] {
+            DirBuilder::new().mode(0o700).create(folder).expect("it can be made");
+        }
+        let own = format!("underlay-{}", geteuid());
+        assert_eq!(place(&runtime, &run, &tmp), runtime.join("underlay"));
+
+        let link = outer.path().join("link");
+        std::os::unix::fs::symlink(&runtime, &link).expect("it can be made");
+        let missing = outer.path().join("missing");
+        for other in [link.as_path(), missing.as_path(), Path::new("runtime")] {
+            assert_eq!(place(other, &run, &tmp), run.join(&own), "{} is nobody's folder", other.display());
+        }
+        assert_eq!(place(&missing, &missing, &tmp), tmp.join(&own), "there is no /run");
+
+        fs::set_permissions(&runtime, fs::Permissions::from_mode(0o777)).expect("it is ours");
+        assert_eq!(place(&runtime, &run, &tmp), run.join(&own), "anybody could swap what is in it");
+        fs::set_permissions(&runtime, fs::Permissions::from_mode(0o700)).expect("it is ours");
+
+        fs::remove_dir(runtime.join("underlay")).expect("it is empty");
+        // The number of `nobody`.
+        if let Err(error) = chown(&runtime, Some(65534), None) {
+            // Not by a macro: those are heard of failed tests alone.
+            let _ = writeln!(io::stderr(), "skipped: another user's folder can't be had: {error}");
+            return;
+        }
+        assert_eq!(place(&runtime, &run, &tmp), run.join(&own), "it is somebody else's");
+        assert!(!runtime.join("underlay").exists(), "nothing is made in it");
+    }
+
+    #[test]
+    fn links_are_not_followed() {
+        let (outer, folder) = folder();
+        let target = outer.path().join("target");
+        fs::write(&target, "precious").expect("it can be written");
+        for kind in [LOCK, LOG] {
+            std::os::unix::fs::symlink(&target, folder.file(&name("a"), kind)).expect("it can be made");
+        }
+        assert!(folder.claim(&name("a")).is_err(), "its lock is elsewhere");
+        assert!(folder.labs().is_err(), "its lock is elsewhere");
+        assert!(folder.wait(&name("a")).is_err(), "its lock is elsewhere");
+        assert!(folder.open_log(&name("a")).is_err(), "its log is elsewhere");
+        fs::remove_file(folder.file(&name("a"), LOCK)).expect("it is there");
+        let _ = fs::remove_file(folder.path().join(DOOR));
+        std::os::unix::fs::symlink(&target, folder.path().join(DOOR)).expect("it can be made");
+        assert!(folder.labs().is_err(), "the door is elsewhere");
+        assert_eq!(fs::read_to_string(&target).expect("it is there"), "precious");
     }
 }
