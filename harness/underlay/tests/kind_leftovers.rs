@@ -85,7 +85,7 @@ impl Run {
         run.name = wait_for("the run claims a cluster", || {
             let claims =
                 pool::folder().map_err(|error| error.to_string())?.labs().map_err(|error| error.to_string())?;
-            Ok(claims.into_iter().find(|claim| claim.supervisor == pid).map(|claim| claim.name.to_string()))
+            Ok(claims.into_iter().find(|claim| claim.supervisor == Some(pid)).map(|claim| claim.name.to_string()))
         })?;
         wait_for("its nodes are there", || Ok((containers(&run.name)? == 2).then_some(())))?;
         Ok(run)

@@ -18,6 +18,7 @@ use nix::unistd::Pid;
 use pcap_file::pcapng::{Block, PcapNgReader};
 use serde_json::Value;
 use underlay::exit;
+use underlay::live::whereabouts::numbering;
 use upkeep::{Folder, SCENARIO, refused};
 
 fn main() -> ExitCode {
@@ -41,6 +42,8 @@ fn main() -> ExitCode {
     ];
     let no_ip = Command::new("ip").arg("-V").output().is_err();
     trials.push(here("agents_notice_what_is_done_in_a_shell", noticed).with_ignored_flag(cannot || no_ip));
+    let no_pids = !succeeds(&mut apart_from_here(&["--pid"], "exec true"));
+    trials.push(here("down_ends_no_stranger", stranger).with_ignored_flag(cannot || no_pids));
     for (name, test) in [
         ("an_ordinary_user_goes_from_up_to_down", from_up_to_down as fn(&Folder) -> Result<(), Failed>),
         ("an_ordinary_user_captures", capture),
@@ -349,7 +352,7 @@ fn another_version(folder: &Folder) -> Result<(), Failed> {
     folder.labs()?;
     let lock = File::create(folder.path().join("old.lock"))?;
     lock.lock()?;
-    write!(&lock, "{}", std::process::id())?;
+    write!(&lock, "{}\n{}\n", std::process::id(), numbering()?)?;
     refused(&folder.run(&["exec", "master", "--", "true"])?, exit::USAGE, &["`old` is coming up or going down"])?;
     let listener = UnixListener::bind(folder.path().join("old.sock"))?;
     let asked = thread::scope(|scope| {
@@ -370,6 +373,47 @@ fn another_version(folder: &Folder) -> Result<(), Failed> {
     if !labs[0]["error"].as_str().is_some_and(|error| error.contains("9.9.9")) {
         return Err(format!("ps lists it with the reason: {labs:?}").into());
     }
+    drop(lock);
+    folder.labs()?;
+    folder.is_empty()
+}
+
+/// What runs a script in a user namespace and others, where there is `unshare`. The script's arguments come after.
+fn apart_from_here(namespaces: &[&str], script: &str) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--fork"]).args(namespaces).args(["sh", "-c", script, "sh"]);
+    command.stdin(Stdio::null());
+    command
+}
+
+fn succeeds(command: &mut Command) -> bool {
+    command.output().is_ok_and(|output| output.status.success())
+}
+
+/// Gives a command to a script that runs it as its arguments.
+fn with(mut script: Command, command: &Command) -> Command {
+    script.arg(command.get_program()).args(command.get_args());
+    script.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.get_envs().filter(|(_, value)| value.is_none()).for_each(|(name, _)| {
+        script.env_remove(name);
+    });
+    if let Some(place) = command.get_current_dir() {
+        script.current_dir(place);
+    }
+    script
+}
+
+/// A supervisor, played by this test, as it is seen from another pid namespace, where its number is a stranger's.
+fn stranger(folder: &Folder) -> Result<(), Failed> {
+    folder.labs()?;
+    let path = folder.path().join("other.lock");
+    let lock = File::create(&path)?;
+    lock.lock()?;
+    let _listener = UnixListener::bind(folder.path().join("other.sock"))?;
+    let script = "sleep 1000 & echo $! > \"$LOCK\"; \"$@\"";
+    let mut down = with(apart_from_here(&["--pid"], script), &folder.command(&["down", "other"])?);
+    let output = down.env("LOCK", &path).output()?;
+    refused(&output, exit::USAGE, &["can't be seen from here", "`underlay down other` where it was brought up"])?;
     drop(lock);
     folder.labs()?;
     folder.is_empty()

@@ -43,11 +43,9 @@ pub(super) fn run(args: &Args) -> Result<u8, Stop> {
         true => labs.iter().collect(),
         false => vec![choose(&labs, args.name.as_ref())?],
     };
-    // All are told before the first is waited for.
-    for lab in &chosen {
-        tell(lab)?;
-    }
-    for lab in &chosen {
+    // All are told before the first is waited for; one that can't be told keeps none of the others up.
+    let told: Vec<_> = chosen.iter().map(|lab| (lab, tell(lab))).collect();
+    for (lab, _) in told.iter().filter(|(_, told)| told.is_ok()) {
         wait(&folder, lab)?;
         writeln!(io::stdout(), "{} is down", lab.name)?;
     }
@@ -56,17 +54,23 @@ pub(super) fn run(args: &Args) -> Result<u8, Stop> {
     }
     // What it left, if it was killed while it went.
     folder.labs()?;
+    told.into_iter().try_for_each(|(_, told)| told)?;
     Ok(exit::OK)
 }
 
 fn tell(lab: &Entry) -> Result<(), Refusal> {
-    let Entry { name, supervisor } = lab;
-    match kill(*supervisor, Signal::SIGTERM) {
-        Ok(()) => Ok(()),
-        Err(Errno::ESRCH) => {
-            let message = format!("the supervisor of lab `{name}`, process {supervisor}, can't be seen from here");
-            Err(Refusal::usage(message, "inside of a lab's shell, leave it first"))
-        }
+    let name = &lab.name;
+    let Some(supervisor) = lab.supervisor else {
+        let message = format!("the supervisor of lab `{name}` can't be seen from here: it is in another pid namespace");
+        let help = format!(
+            "inside of a lab's shell, leave it first; else `underlay down {name}` where it was brought up (in that \
+             container, or on the host)"
+        );
+        return Err(Refusal::usage(message, help));
+    };
+    match kill(supervisor, Signal::SIGTERM) {
+        // It has ended meanwhile.
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
         Err(errno) => Err(Refusal::harness(&format!("tell lab `{name}` to end"), &errno.into())),
     }
 }
@@ -81,7 +85,7 @@ fn wait(folder: &Folder, lab: &Entry) -> Result<(), Refusal> {
         Ok(Err(error)) => Err(Refusal::harness(&format!("wait for the end of lab `{}`", lab.name), &error)),
         Err(_) => {
             let message = format!("lab `{}` didn't go down within {} s", lab.name, PATIENCE.as_secs());
-            Err(Refusal::usage(message, format!("kill -9 {} takes it down", lab.supervisor)))
+            Err(Refusal::usage(message, lab.last_resort()))
         }
     }
 }

@@ -68,7 +68,7 @@ async fn collect(args: &Args) -> Result<u8, Stop> {
             continue;
         }
         if let Some(entry) = in_use.iter().find(|entry| entry.name.as_str() == name) {
-            writeln!(out, "{name} stays: process {} uses it", entry.supervisor)?;
+            writeln!(out, "{name} stays: {} uses it", entry.process())?;
         } else if leftover.kept && !is_named {
             writeln!(out, "{name} stays: it was to be kept")?;
         } else if args.dry_run {

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
 use comfy_table::{ContentArrangement, Table, presets};
+use nix::unistd::Pid;
 
 use super::Stop;
 use crate::exit;
@@ -49,11 +50,14 @@ fn ask(folder: &Folder, lab: &Entry) -> Said {
 fn document(labs: &[(Said, Entry)]) -> serde_json::Value {
     let labs: Vec<_> = labs
         .iter()
-        .map(|(said, lab)| match said {
-            Ok(description) => serde_json::json!(description),
-            Err(error) => {
-                serde_json::json!({ "name": lab.name, "supervisor": lab.supervisor.as_raw(), "error": error })
-            }
+        .map(|(said, lab)| {
+            let mut document = match said {
+                Ok(description) => serde_json::json!(description),
+                Err(error) => serde_json::json!({ "name": lab.name, "error": error }),
+            };
+            // As it is called here, which its own number for itself need not be.
+            document["supervisor"] = serde_json::json!(lab.supervisor.map(Pid::as_raw));
+            document
         })
         .collect();
     serde_json::json!({ "schema": "underlay.ps/1", "labs": labs })
@@ -64,7 +68,8 @@ fn table(labs: &[(Said, Entry)]) -> String {
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(["NAME", "SCENARIO", "ENGINE", "CILIUM", "SUPERVISOR", "UP", "STATE"]);
     for (said, lab) in labs {
-        let supervisor = lab.supervisor.to_string();
+        let unknown = || "?".to_owned();
+        let supervisor = lab.supervisor.map_or_else(unknown, |pid| pid.to_string());
         match said {
             Ok(lab) => table.add_row([
                 lab.name.to_string(),
@@ -75,18 +80,15 @@ fn table(labs: &[(Said, Entry)]) -> String {
                 age(&lab.since),
                 state(lab),
             ]),
-            Err(error) => {
-                let unknown = || "?".to_owned();
-                table.add_row([
-                    lab.name.to_string(),
-                    unknown(),
-                    unknown(),
-                    unknown(),
-                    supervisor,
-                    unknown(),
-                    error.clone(),
-                ])
-            }
+            Err(error) => table.add_row([
+                lab.name.to_string(),
+                unknown(),
+                unknown(),
+                unknown(),
+                supervisor,
+                unknown(),
+                error.clone(),
+            ]),
         };
     }
     for column in table.column_iter_mut() {

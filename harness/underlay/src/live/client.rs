@@ -42,7 +42,7 @@ impl Client {
     /// # Errors
     /// Its supervisor doesn't answer or is of another version.
     pub fn to(folder: &Folder, lab: &Entry) -> Result<Self, Refusal> {
-        let Entry { name, supervisor } = lab;
+        let name = &lab.name;
         let socket = UnixStream::connect(folder.socket(name)).map_err(|error| {
             match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
                 Errno::ENOENT | Errno::ECONNREFUSED => Refusal::usage(
@@ -53,11 +53,10 @@ impl Client {
             }
         })?;
         let mut caller = Caller::new(socket);
-        let stuck = format!("kill -9 {supervisor} takes it down");
         let silent = |error: io::Error| match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-                let message = format!("the supervisor of lab `{name}`, process {supervisor}, doesn't answer");
-                Refusal::usage(message, &stuck)
+                let message = format!("the supervisor of lab `{name}`, {}, doesn't answer", lab.process());
+                Refusal::usage(message, lab.last_resort())
             }
             _ => gone(name),
         };

@@ -31,7 +31,7 @@ pub struct Description {
     pub engine: String,
     /// The Cilium version by now.
     pub cilium: String,
-    /// The supervisor's pid.
+    /// The supervisor's pid, as it calls itself: in another pid namespace it has another, or none.
     pub supervisor: u32,
     /// Since when it is up, RFC 3339.
     pub since: String,

@@ -6,13 +6,16 @@
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
+use nix::sys::socket::{getsockopt, sockopt};
 use nix::unistd::{Pid, geteuid};
 
 use super::name::Name;
 use super::refusal::Refusal;
+use super::whereabouts::numbering;
 
 /// Held while labs come and go, so that nobody takes one that begins for one that was killed.
 const DOOR: &str = ".door";
@@ -37,8 +40,30 @@ pub struct Claim {
 pub struct Entry {
     /// Its name.
     pub name: Name,
-    /// Its supervisor.
-    pub supervisor: Pid,
+    /// Its supervisor, by the number it has here; none where it is in a pid namespace that can't be seen from here.
+    pub supervisor: Option<Pid>,
+}
+
+impl Entry {
+    /// Its supervisor, for messages.
+    pub fn process(&self) -> String {
+        match self.supervisor {
+            Some(pid) => format!("process {pid}"),
+            None => "a process that can't be seen from here".to_owned(),
+        }
+    }
+
+    /// What ends it where its supervisor heeds nobody.
+    pub fn last_resort(&self) -> String {
+        match self.supervisor {
+            Some(pid) => format!("kill -9 {pid} takes it down"),
+            None => {
+                "kill -9 takes it down where its supervisor can be seen: in the container it was brought up in, or on \
+                 the host"
+                    .to_owned()
+            }
+        }
+    }
 }
 
 impl Folder {
@@ -127,9 +152,9 @@ impl Folder {
     /// # Errors
     /// The folder can't be read.
     pub fn labs(&self) -> Result<Vec<Entry>, Refusal> {
-        let look = || {
+        let look = || -> io::Result<Vec<(Name, Holder)>> {
             let _door = self.door()?;
-            let mut labs = Vec::new();
+            let mut held = Vec::new();
             for entry in fs::read_dir(&self.0)? {
                 let path = entry?.path();
                 if path.extension().is_none_or(|kind| kind != LOCK) {
@@ -138,14 +163,32 @@ impl Folder {
                 let name = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse::<Name>().ok());
                 let Some(name) = name else { continue };
                 match locked(&path)? {
-                    Some(supervisor) => labs.push(Entry { name, supervisor }),
+                    Some(holder) => held.push((name, holder)),
                     None => self.remove(&name),
                 }
             }
-            labs.sort_by(|a, b| a.name.cmp(&b.name));
-            Ok(labs)
+            Ok(held)
         };
-        look().map_err(|error: io::Error| Refusal::harness(&format!("look for labs in {}", self.0.display()), &error))
+        let failed = |error: io::Error| Refusal::harness(&format!("look for labs in {}", self.0.display()), &error);
+        let held = look().map_err(failed)?;
+        let here = numbering().ok();
+        // The door is open again: who is asked here may take its time.
+        let entry = |(name, holder): (Name, Holder)| {
+            let is_here = here.as_ref().is_some_and(|here| *here == holder.numbering);
+            let supervisor = if is_here { Some(holder.pid) } else { self.listening(&name) };
+            Entry { name, supervisor }
+        };
+        let mut labs: Vec<_> = held.into_iter().map(entry).collect();
+        labs.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(labs)
+    }
+
+    /// Who listens at a lab's socket, by the number that the kernel gives it here; none where it has none here, or nobody
+    /// listens yet.
+    fn listening(&self, name: &Name) -> Option<Pid> {
+        let line = UnixStream::connect(self.socket(name)).ok()?;
+        let peer = getsockopt(&line, sockopt::PeerCredentials).ok()?;
+        (peer.pid() > 0).then(|| Pid::from_raw(peer.pid()))
     }
 
     /// Takes a lab's place, for this process.
@@ -164,7 +207,8 @@ impl Folder {
         self.remove_socket(name);
         let mut write = || {
             lock.set_len(0)?;
-            write!(lock, "{}", std::process::id())
+            // Where that is unknown, nobody takes the number for one of theirs.
+            write!(lock, "{}\n{}\n", std::process::id(), numbering().unwrap_or_default())
         };
         write().map_err(failed)?;
         Ok(Claim { folder: self.clone(), name: name.clone(), _lock: lock })
@@ -210,16 +254,28 @@ impl Drop for Claim {
     }
 }
 
+/// Who holds a lab's lock.
+struct Holder {
+    /// Its number.
+    pid: Pid,
+    /// Where it has that number: as [`numbering`] said there.
+    numbering: String,
+}
+
 /// Who holds a lab's lock, if somebody does.
-fn locked(path: &Path) -> io::Result<Option<Pid>> {
+fn locked(path: &Path) -> io::Result<Option<Holder>> {
     let mut lock = open(path)?;
     match lock.try_lock() {
         Ok(()) => Ok(None),
         Err(TryLockError::WouldBlock) => {
             let mut text = String::new();
             lock.read_to_string(&mut text)?;
-            let pid = text.trim().parse().map_err(|_| io::Error::other(format!("{} is damaged", path.display())))?;
-            Ok(Some(Pid::from_raw(pid)))
+            let mut lines = text.lines();
+            // 0 and those below are no process, and signals to them reach many.
+            let pid = lines.next().and_then(|line| line.trim().parse::<i32>().ok()).filter(|pid| *pid > 0);
+            let pid = pid.ok_or_else(|| io::Error::other(format!("{} is damaged", path.display())))?;
+            let numbering = lines.next().unwrap_or_default().to_owned();
+            Ok(Some(Holder { pid: Pid::from_raw(pid), numbering }))
         }
         Err(TryLockError::Error(error)) => Err(error),
     }
@@ -270,10 +326,36 @@ mod tests {
         assert!(folder.claim(&name("a")).is_err_and(|refusal| refusal.message.contains("up already")));
         assert!(folder.claim(&name("b")).is_ok());
         let pid = Pid::this();
-        assert_eq!(folder.labs(), Ok(vec![Entry { name: name("a"), supervisor: pid }]));
+        assert_eq!(folder.labs(), Ok(vec![Entry { name: name("a"), supervisor: Some(pid) }]));
         drop(claim);
         assert_eq!(folder.labs(), Ok(Vec::new()));
         assert!(folder.claim(&name("a")).is_ok());
+    }
+
+    #[test]
+    fn a_number_from_elsewhere_means_nobody_here() {
+        use std::os::unix::net::UnixListener;
+        let (_outer, folder) = folder();
+        let place = name("a");
+        // As a supervisor in a container writes it, the first process there; and one that says nothing of where it is.
+        for said in ["1\n0-0-0-0 pid:[1]\n", "1"] {
+            let lock = open(&folder.file(&place, LOCK)).expect("it can be made");
+            lock.lock().expect("nobody has it");
+            fs::write(folder.file(&place, LOCK), said).expect("it can be written");
+            let found = |supervisor| Ok(vec![Entry { name: place.clone(), supervisor }]);
+            assert_eq!(folder.labs(), found(None), "nobody listens who could be asked");
+            let listener = UnixListener::bind(folder.socket(&place)).expect("it can be made");
+            assert_eq!(folder.labs(), found(Some(Pid::this())), "the kernel knows who listens");
+            drop((listener, lock));
+            assert_eq!(folder.labs(), Ok(Vec::new()));
+        }
+        // Every process of the group, of the user.
+        for said in ["0", "-1", ""] {
+            let lock = open(&folder.file(&place, LOCK)).expect("it can be made");
+            lock.lock().expect("nobody has it");
+            fs::write(folder.file(&place, LOCK), said).expect("it can be written");
+            assert!(folder.labs().is_err_and(|refusal| refusal.message.contains("is damaged")), "{said:?}");
+        }
     }
 
     #[test]

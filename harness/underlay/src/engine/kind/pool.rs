@@ -146,7 +146,7 @@ impl Pool {
         let claim = name.parse().map_err(taken)?;
         let others = folder_of_claims.labs().map_err(|refusal| taken(refusal.message))?;
         if let Some(other) = others.iter().find(|other| other.name == claim) {
-            return Err(taken(format!("process {} uses it", other.supervisor)));
+            return Err(taken(format!("{} uses it", other.process())));
         }
         let claim = folder_of_claims.claim(&claim).map_err(|refusal| taken(refusal.message))?;
         let folder = tempfile::tempdir().map_err(io)?;
