@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         here("names_of_labs_and_places_are_held_to_rules", hostile_names),
         here("another_version_is_told", another_version),
         here("a_host_where_no_agent_lives_is_up_all_the_same", dead_agents),
+        here("one_in_the_background_keeps_nothing_open", inherited),
         here("ctrl_c_ends_one_in_the_foreground", foreground),
     ];
     let no_ip = Command::new("ip").arg("-V").output().is_err();
@@ -417,6 +419,32 @@ fn stranger(folder: &Folder) -> Result<(), Failed> {
     drop(lock);
     folder.labs()?;
     folder.is_empty()
+}
+
+/// How long the end of a pipe that nobody has open may take, on a busy machine: the lab would keep it much longer.
+const EOF: Duration = Duration::from_secs(20);
+
+/// As with `3>&1 | tee`, make's jobserver, and bats.
+fn inherited(folder: &Folder) -> Result<(), Failed> {
+    let mut script = Command::new("sh");
+    script.args(["-c", "\"$@\" 3>&1 4>&1 >/dev/null", "sh"]);
+    let mut up = with(script, &folder.command(&["up", "--detach", "--name", "inherited", SCENARIO])?);
+    let mut child = up.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+    let mut pipe = child.stdout.take().expect("it is piped");
+    if !child.wait()?.success() {
+        return Err("it comes up".into());
+    }
+    let (told, ended) = mpsc::channel();
+    thread::spawn(move || told.send(pipe.read_to_end(&mut Vec::new())));
+    match ended.recv_timeout(EOF) {
+        Ok(read) => _ = read?,
+        Err(_) => return Err("the supervisor keeps a pipe open that it was started with".into()),
+    }
+    if folder.labs()?.len() != 1 {
+        return Err("the lab is up all the same".into());
+    }
+    folder.ask(&["apply", "overlay-down: worker"])?;
+    folder.ask(&["down"]).map(drop)
 }
 
 fn dead_agents(folder: &Folder) -> Result<(), Failed> {

@@ -1,12 +1,14 @@
 //! `underlay up`: a lab that stays up.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};
+use std::os::fd::RawFd;
 use std::os::unix::net::UnixStream;
 use std::process::exit;
 
 use lab::sys::fork_alone;
-use nix::unistd::{ForkResult, dup2_stderr, dup2_stdin, dup2_stdout, setsid};
+use nix::fcntl::OFlag;
+use nix::unistd::{ForkResult, close, dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 
 use super::engine::{EngineName, Real};
 use super::{Stop, select};
@@ -142,12 +144,34 @@ fn in_background(order: Order, engine: EngineName, line: UnixStream) -> u8 {
 /// Nothing that happens to the terminal is this process's affair any more.
 fn leave_terminal(order: &Order) -> io::Result<()> {
     setsid()?;
+    close_inherited()?;
     let null = File::open("/dev/null")?;
     let log = order.folder.open_log(&order.name)?;
     dup2_stdin(&null)?;
     dup2_stdout(&log)?;
     dup2_stderr(&log)?;
     Ok(())
+}
+
+/// Closes what was open when the program started, but its streams: a pipe whose end somebody waits for, a lock, make's
+/// jobserver. It is told by not being closed on exec, as all is that the program opens itself.
+fn close_inherited() -> io::Result<()> {
+    let open = fs::read_dir("/proc/self/fd")?;
+    let open: Vec<RawFd> = open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    for descriptor in open.into_iter().filter(|descriptor| *descriptor > 2) {
+        // The folder itself was among them, and is gone.
+        let text = fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).unwrap_or_default();
+        if is_inherited(&text) {
+            close(descriptor)?;
+        }
+    }
+    Ok(())
+}
+
+/// By what fdinfo says of a descriptor (proc_pid_fdinfo(5)).
+fn is_inherited(text: &str) -> bool {
+    let flags = text.lines().find_map(|line| u32::from_str_radix(line.strip_prefix("flags:")?.trim(), 8).ok());
+    flags.is_some_and(|flags| flags & OFlag::O_CLOEXEC.bits().cast_unsigned() == 0)
 }
 
 /// What is shown of a lab that has come up.
@@ -224,5 +248,23 @@ impl Shown {
         hints.push((format!("underlay capture{which} --write - | wireshark -k -i -"), "watch packets"));
         hints.push((format!("underlay down {name}"), "the end of it"));
         hints
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    #[test]
+    fn what_exec_closes_is_the_programs_own() {
+        // Both as Linux 6.18 tells of /dev/null, on x86-64.
+        assert!(is_inherited("pos:\t0\nflags:\t0100000\nmnt_id:\t26\nino:\t5\n"));
+        assert!(!is_inherited("pos:\t0\nflags:\t02100000\nmnt_id:\t26\nino:\t5\n"));
+        assert!(!is_inherited(""), "nothing is known of it");
+        let own = File::open("/dev/null").expect("it is there");
+        let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", own.as_raw_fd())).expect("it is open");
+        assert!(!is_inherited(&text), "{text}");
     }
 }
