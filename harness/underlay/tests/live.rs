@@ -46,6 +46,8 @@ fn main() -> ExitCode {
     trials.push(here("agents_notice_what_is_done_in_a_shell", noticed).with_ignored_flag(cannot || no_ip));
     let no_pids = !succeeds(&mut apart_from_here(&["--pid"], "exec true"));
     trials.push(here("down_ends_no_stranger", stranger).with_ignored_flag(cannot || no_pids));
+    let no_limit = !succeeds(&mut apart_from_here(&[], NO_PIDS));
+    trials.push(here("a_limit_of_pid_namespaces_is_told", limited).with_ignored_flag(cannot || no_limit));
     for (name, test) in [
         ("an_ordinary_user_goes_from_up_to_down", from_up_to_down as fn(&Folder) -> Result<(), Failed>),
         ("an_ordinary_user_captures", capture),
@@ -445,6 +447,18 @@ fn inherited(folder: &Folder) -> Result<(), Failed> {
     }
     folder.ask(&["apply", "overlay-down: worker"])?;
     folder.ask(&["down"]).map(drop)
+}
+
+/// A limit of the script's own user namespace.
+const NO_PIDS: &str = "echo 0 > /proc/sys/user/max_pid_namespaces && \"$@\"";
+
+fn limited(folder: &Folder) -> Result<(), Failed> {
+    let mut up = with(apart_from_here(&[], NO_PIDS), &folder.command(&["up", "--name", "limited", SCENARIO])?);
+    let output = up.output()?;
+    let cause = "make a pid namespace: No space left on device";
+    refused(&output, exit::HARNESS, &[cause, "sysctl user.max_pid_namespaces="])?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    if said.contains("systempaths") { Err(format!("/proc isn't the cause:\n{said}").into()) } else { Ok(()) }
 }
 
 fn dead_agents(folder: &Folder) -> Result<(), Failed> {

@@ -15,6 +15,7 @@ use lab::Namespace;
 use lab::init::Init;
 use lab::netlink::watch_network;
 use lab::sandbox::{self, Privilege};
+use nix::errno::Errno;
 use nix::unistd::geteuid;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Notify, RwLock};
@@ -66,13 +67,9 @@ pub struct Order {
 pub fn keep(order: Order, up: impl FnOnce(&Description) -> io::Result<()>) -> Result<u8, Refusal> {
     let privilege = sandbox::enter()?;
     let init = Init::start().map_err(|error| {
-        Refusal {
-        help: Some(
-            "in a container, /proc has to be unmasked: docker run --security-opt systempaths=unconfined, or run as root"
-                .to_owned(),
-        ),
-        ..Refusal::harness("begin a pid namespace for the lab's commands", &error)
-    }
+        let refusal = Refusal::harness("begin a pid namespace for the lab's commands", &error);
+        let help = refusal.help.or_else(|| remedy(&error.to_string()).map(str::to_owned));
+        Refusal { help, ..refusal }
     })?;
     let claim = order.folder.claim(&order.name)?;
     let runtime = runner::runtime().map_err(|error| Refusal::harness("start the runtime", &error))?;
@@ -85,6 +82,37 @@ pub fn keep(order: Order, up: impl FnOnce(&Description) -> io::Result<()>) -> Re
     // What a blocking thread still does in the kernel ends with the process.
     runtime.shutdown_background();
     code
+}
+
+/// What helps where [`Init`] doesn't start, by what it said: another process did, so there are a step and an errno in it,
+/// as text. None where nothing is known to help.
+fn remedy(said: &str) -> Option<&'static str> {
+    let errno = said.rsplit_once("(os error ").and_then(|(_, end)| end.strip_suffix(')')?.parse::<i32>().ok());
+    let step = |step: &str| said.contains(step);
+    // ENOSPC is about limits here, not about disks (pid_namespaces(7), mount_namespaces(7)).
+    Some(match Errno::from_raw(errno?) {
+        Errno::EPERM if step("mount a /proc") => {
+            "in a container, /proc has to be unmasked: docker run --security-opt systempaths=unconfined, or run as root"
+        }
+        Errno::EACCES if step("mount a /proc") || step("keep mounts") => {
+            "AppArmor or SELinux forbids mounts here; in a container: docker run --security-opt apparmor=unconfined"
+        }
+        Errno::EPERM if step("namespace") => {
+            "a filter forbids it; in a container: docker run --security-opt seccomp=unconfined"
+        }
+        Errno::ENOSPC if step("make a pid namespace") => {
+            "there are no more of them allowed: sysctl user.max_pid_namespaces=15000; or 32 are in each other here \
+             already"
+        }
+        Errno::ENOSPC if step("make a mount namespace") => {
+            "there are no more of them allowed: sysctl user.max_mnt_namespaces=15000"
+        }
+        Errno::ENOSPC if step("mount a /proc") => "there are no more mounts allowed: sysctl fs.mount-max=200000",
+        Errno::EINVAL if step("make a pid namespace") => "this kernel has no pid namespaces: it takes CONFIG_PID_NS",
+        Errno::EAGAIN => "there are no more processes allowed: ulimit -u 4096, or more for this cgroup (pids.max)",
+        Errno::EMFILE => "there are no more open files allowed: ulimit -n 4096",
+        _ => return None,
+    })
 }
 
 async fn run(
@@ -361,4 +389,31 @@ fn find(live: &dyn Live, name: &str) -> Result<Namespace, Refusal> {
         let help = choices(name, "places where commands can be run", names.iter().map(String::as_str));
         Refusal::usage(format!("there is no place `{shown}`"), help)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_cause_has_its_remedy() {
+        for (step, errno, word) in [
+            ("mount a /proc of the lab's own processes", Errno::EPERM, "systempaths=unconfined"),
+            ("mount a /proc of the lab's own processes", Errno::EACCES, "apparmor"),
+            ("mount a /proc of the lab's own processes", Errno::ENOSPC, "fs.mount-max"),
+            ("keep mounts to itself", Errno::EACCES, "apparmor"),
+            ("make a mount namespace", Errno::ENOSPC, "user.max_mnt_namespaces"),
+            ("make a mount namespace", Errno::EPERM, "seccomp"),
+            ("make a pid namespace", Errno::ENOSPC, "user.max_pid_namespaces"),
+            ("make a pid namespace", Errno::EPERM, "seccomp"),
+            ("make a pid namespace", Errno::EINVAL, "CONFIG_PID_NS"),
+            ("fork: no more processes or threads can be started", Errno::EAGAIN, "ulimit -u"),
+        ] {
+            let said = format!("{step}: {}", io::Error::from(errno));
+            assert!(remedy(&said).is_some_and(|help| help.contains(word)), "{said}: {:?}", remedy(&said));
+        }
+        for said in ["", "the line ended", "make a pid namespace: Input/output error (os error 5)", "(os error x)"] {
+            assert_eq!(remedy(said), None, "{said}: nothing is known to help");
+        }
+    }
 }
