@@ -25,6 +25,8 @@ pub const NAME_LABEL: &str = "dev.underlay.cluster";
 pub const SPEC_LABEL: &str = "dev.underlay.spec";
 /// The label of one that somebody wants to keep.
 pub const KEEP_LABEL: &str = "dev.underlay.keep";
+/// The label that holds who made it, in words of the caller's own.
+pub const OWNER_LABEL: &str = "dev.underlay.owner";
 /// kind's label of a node: the cluster's name (kind 0.30, pkg/cluster/internal/providers/docker/constants.go).
 pub const KIND_LABEL: &str = "io.x-k8s.kind.cluster";
 
@@ -60,6 +62,8 @@ pub struct Wanted<'a> {
     pub advertised: Ipv4Addr,
     /// Whether it shall be kept by whoever tidies up.
     pub keep: bool,
+    /// Who makes it, in one line: whoever tidies up tells by it what may be somebody else's.
+    pub owner: &'a str,
     /// Where its kubeconfig goes: nobody else's is touched.
     pub kubeconfig: PathBuf,
 }
@@ -194,6 +198,7 @@ async fn add_network(tools: &Tools, wanted: &Wanted<'_>) -> Result<()> {
             .with([subnet.to_string()])
             .with(label(NAME_LABEL, wanted.name))
             .with(label(SPEC_LABEL, &spec))
+            .with(label(OWNER_LABEL, wanted.owner))
             .with(wanted.keep.then(|| label(KEEP_LABEL, "true")).into_iter().flatten())
             .with([wanted.name]);
         match tools.run(&call).await {

@@ -22,6 +22,9 @@ use topology::Network;
 
 type Outcome = Result<(), Failed>;
 
+/// Who makes the cluster: nobody whom `underlay gc` takes for itself.
+const OWNER: &str = "the tests of kind";
+
 fn main() {
     let arguments = Arguments::from_args();
     // Inside of a user namespace everybody is.
@@ -98,7 +101,14 @@ async fn a_life() -> Outcome {
     };
     let kubeconfig = folder.path().join("kubeconfig");
     let _tidy = Tidy(name.clone());
-    let wanted = Wanted { name: &name, spec: &spec, advertised: overlay, keep: false, kubeconfig: kubeconfig.clone() };
+    let wanted = Wanted {
+        name: &name,
+        spec: &spec,
+        advertised: overlay,
+        keep: false,
+        owner: OWNER,
+        kubeconfig: kubeconfig.clone(),
+    };
     let mut cluster = Cluster::create(&tools, wanted).await?;
     the_same_transcript(&recorder.entries(), &name, &cluster, &spec)?;
 
@@ -130,6 +140,7 @@ async fn a_life() -> Outcome {
     let own = found.iter().find(|leftover| leftover.name == name).ok_or("the cluster is not found by its labels")?;
     same("with its containers", &own.containers.len(), &2)?;
     holds("and its network, not to be kept", own.network && !own.kept)?;
+    same("and who made it", &own.owner.as_deref(), &Some(OWNER))?;
     leftovers::remove(&Tools::of_host(), own).await?;
     let found = leftovers::list(&Tools::of_host()).await?;
     holds("afterwards nothing is left of it", found.iter().all(|leftover| leftover.name != name))
@@ -204,6 +215,7 @@ fn the_same_transcript(entries: &[Entry], name: &str, cluster: &Cluster, spec: &
                 spec,
                 advertised: spec.api_addresses[0],
                 keep: false,
+                owner: OWNER,
                 kubeconfig: KUBECONFIG.into(),
             };
             runtime.block_on(Cluster::create(&played, wanted)).map_err(std::io::Error::other)

@@ -127,6 +127,10 @@ fn killed() -> Result<(), Failed> {
     if !said.contains("would be removed") || containers(&run.name)? != 2 {
         return Err(format!("a dry run says what would go, but gc says: {said}").into());
     }
+    let said = gc(&["--dry-run"])?;
+    if !said.contains(&format!("{} would be removed", run.name)) {
+        return Err(format!("docker says whose it is, but gc says: {said}").into());
+    }
     let said = gc(&[&run.name])?;
     if !said.contains("is removed") {
         return Err(format!("what nobody uses is removed, but gc says: {said}").into());

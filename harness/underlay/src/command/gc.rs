@@ -6,16 +6,19 @@ use kind::leftovers::{self, Leftover};
 use kind::{Error, Tools};
 
 use super::Stop;
-use crate::engine::kind::pool;
+use crate::engine::kind::pool::{self, Owner};
 use crate::engine::kind::setup::unsupported;
 use crate::exit;
-use crate::live::Refusal;
+use crate::live::folder::Entry;
+use crate::live::refusal::Fault;
+use crate::live::{Name, Refusal};
 use crate::observed::EngineError;
 
 const ABOUT: &str = "\
 The engine `kind` takes its clusters down itself, also after Ctrl-C. A run that was killed leaves docker objects: nodes'
-containers, and a network with the label dev.underlay.cluster. Clusters that a run uses just now stay, and those that
---keep left stay unless they are named.
+containers, and a network with the label dev.underlay.cluster. Clusters that a run uses just now stay. Unless they are
+named, so do those that --keep left, and those that somebody else made: another user, a container that has docker's socket
+too, this machine before its last start. Whether such a one is in use can't be seen from here.
 
 Examples:
   underlay gc
@@ -26,7 +29,7 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = ABOUT)]
 pub(super) struct Args {
-    /// Only these, kept ones too.
+    /// Only these, also kept ones and those that somebody else made.
     clusters: Vec<String>,
 
     /// Say what would be removed, and remove nothing.
@@ -49,8 +52,11 @@ async fn collect(args: &Args) -> Result<u8, Stop> {
             other => EngineError::failed("look for clusters", &other),
         })
     };
-    let in_use: Vec<_> = pool::folder().map_err(Refusal::from)?.labs()?;
     let found = leftovers::list(&tools).await.map_err(failed)?;
+    // Only now: whoever makes a cluster claims it before docker has anything of it.
+    let claims = pool::folder().map_err(Refusal::from)?;
+    let in_use = claims.labs()?;
+    let own = Owner::of(&claims).map_err(|error| Refusal::harness("look at the folder of claims", &error))?;
     if let Some(unknown) = args.clusters.iter().find(|name| found.iter().all(|leftover| leftover.name != **name)) {
         let names: Vec<_> = found.iter().map(|leftover| leftover.name.as_str()).collect();
         let help = if names.is_empty() {
@@ -67,21 +73,43 @@ async fn collect(args: &Args) -> Result<u8, Stop> {
         if !args.clusters.is_empty() && !is_named {
             continue;
         }
-        if let Some(entry) = in_use.iter().find(|entry| entry.name.as_str() == name) {
-            writeln!(out, "{name} stays: {} uses it", entry.process())?;
-        } else if leftover.kept && !is_named {
-            writeln!(out, "{name} stays: it was to be kept")?;
-        } else if args.dry_run {
-            writeln!(out, "{name} would be removed: {}", parts(leftover))?;
-        } else {
-            leftovers::remove(&tools, leftover).await.map_err(failed)?;
-            writeln!(out, "{name} is removed: {}", parts(leftover))?;
+        if let Some(why) = stays(leftover, &in_use, &own, is_named) {
+            writeln!(out, "{name} stays: {why}")?;
+            continue;
         }
+        if args.dry_run {
+            writeln!(out, "{name} would be removed: {}", parts(leftover))?;
+            continue;
+        }
+        // Nobody begins to use it while it goes. One whose name no claim can have, nobody uses.
+        let claim = name.parse::<Name>().ok().map(|name| claims.claim(&name)).transpose();
+        let _claim = match claim {
+            Ok(claim) => claim,
+            Err(Refusal { fault: Fault::Usage, .. }) => {
+                writeln!(out, "{name} stays: somebody has begun to use it")?;
+                continue;
+            }
+            Err(refusal) => return Err(refusal.into()),
+        };
+        leftovers::remove(&tools, leftover).await.map_err(failed)?;
+        writeln!(out, "{name} is removed: {}", parts(leftover))?;
     }
     if found.is_empty() {
         writeln!(out, "nothing is left behind")?;
     }
     Ok(exit::OK)
+}
+
+/// Why a cluster stays, if it does.
+fn stays(leftover: &Leftover, in_use: &[Entry], own: &Owner, is_named: bool) -> Option<String> {
+    if let Some(entry) = in_use.iter().find(|entry| entry.name.as_str() == leftover.name) {
+        return Some(format!("{} uses it", entry.process()));
+    }
+    if is_named {
+        return None;
+    }
+    let why = if leftover.kept { "it was to be kept".to_owned() } else { own.doubts(leftover.owner.as_deref())? };
+    Some(format!("{why}; `underlay gc {}` removes it", leftover.name))
 }
 
 fn parts(leftover: &Leftover) -> String {

@@ -1,17 +1,22 @@
 //! The cluster that is there, from one case to the next: made when a case needs one, used again by cases that need the same.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::hash::{BuildHasher, RandomState};
+use std::io;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use kind::cluster::{self, Wanted};
 use kind::config::{Role as KindRole, Spec};
 use kind::{Cluster, Node, leftovers};
 use lab::Machine;
+use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use tokio::sync::OwnedMutexGuard;
 use topology::network::Role;
+use topology::source::shown;
 
 use super::clean;
 use super::setup::{Setup, unsupported};
@@ -19,6 +24,7 @@ use super::values;
 use crate::case::Case;
 use crate::engine::fleet;
 use crate::live::folder::{Claim, Folder};
+use crate::live::whereabouts;
 use crate::observed::EngineError;
 
 /// The cluster that is there, if one is.
@@ -63,6 +69,55 @@ pub fn folder() -> Result<Folder, EngineError> {
     };
     let own = Folder::of_user().map_err(refused)?;
     Folder::at(own.path().join("clusters")).map_err(refused)
+}
+
+/// Who makes clusters, as a label of each says: all who have their claims in one folder. docker shows everybody's
+/// clusters, while whether one is in use is seen by those alone: another user, or a container that has docker's socket, has
+/// another folder, be it of the same path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// The kernel that numbers the folder.
+    boot: String,
+    device: u64,
+    inode: u64,
+    /// The folder's path, for people.
+    folder: String,
+}
+
+impl Owner {
+    /// Who has their claims there.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub fn of(claims: &Folder) -> io::Result<Self> {
+        let found = fs::metadata(claims.path())?;
+        let folder = claims.path().display().to_string();
+        Ok(Self { boot: whereabouts::boot()?, device: found.dev(), inode: found.ino(), folder })
+    }
+
+    /// The label's value.
+    pub fn label(&self) -> String {
+        serde_json::to_string(self).expect("it is plain data")
+    }
+
+    /// Why a cluster with this label may be in use without being seen here, in words; none where it is this owner's own.
+    pub fn doubts(&self, label: Option<&str>) -> Option<String> {
+        let Some(label) = label else {
+            return Some("nothing says who made it".to_owned());
+        };
+        match serde_json::from_str::<Self>(label) {
+            Ok(other) if other.boot != self.boot => {
+                Some("it was made before this machine's last start, or on another machine".to_owned())
+            }
+            Ok(other) if (other.device, other.inode) == (self.device, self.inode) => None,
+            Ok(other) => {
+                let which = if other.folder == self.folder { "another " } else { "" };
+                let folder = shown(&other.folder);
+                Some(format!("somebody else made it and may be using it, whose claims are in {which}{folder}"))
+            }
+            Err(_) => Some(format!("somebody else made it and may be using it: {}", shown(label))),
+        }
+    }
 }
 
 impl Site {
@@ -166,7 +221,9 @@ impl Pool {
             found
         } else {
             let (advertised, keep) = (case.cluster.api_server, setup.options().keep);
-            let wanted = Wanted { name: &name, spec, advertised, keep, kubeconfig };
+            let owner = Owner::of(&folder_of_claims);
+            let owner = owner.map_err(|error| EngineError::failed("look at the folder of claims", &error))?.label();
+            let wanted = Wanted { name: &name, spec, advertised, keep, owner: &owner, kubeconfig };
             Cluster::create(setup.tools(), wanted).await.map_err(failed("create the cluster"))?
         };
         setup.say(&format!("cluster {name} is there"));
