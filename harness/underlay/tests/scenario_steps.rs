@@ -1,4 +1,4 @@
-//! Steps: what is read is what was written, and what is written of a step reads as the same step.
+//! Steps: what is read is what was written; what can be taken after others, in a lab that is up.
 
 use std::path::{Path, PathBuf};
 
@@ -68,6 +68,7 @@ fn any_step() -> impl Strategy<Value = Value> {
         }
         if minor > 17 {
             upgrade["cilium"] = json!(format!("1.{minor}.3"));
+            upgrade["downgrade"] = json!(minor % 2 == 0);
         }
         json!({"upgrade": upgrade})
     });
@@ -105,20 +106,19 @@ fn any_step() -> impl Strategy<Value = Value> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever makes sense one after the other reads again from what is written of it, all together.
+    /// What was taken one after the other is what a file comes to that has it all.
     #[test]
-    fn a_list_reads_again_as_itself(candidates in prop::collection::vec(any_step(), 1..24)) {
+    fn one_after_the_other_is_all_together(candidates in prop::collection::vec(any_step(), 1..24)) {
         let case = &cases("")[0];
-        let mut taken: Vec<Step> = Vec::new();
+        let (mut taken, mut written): (Vec<Step>, Vec<Value>) = (Vec::new(), Vec::new());
         for candidate in candidates {
             // What makes no sense after the others is refused, and is left out.
             if let Ok(steps) = scenario::steps(&candidate.to_string(), "candidate", case, &taken) {
                 taken.extend(steps);
+                written.push(candidate);
             }
         }
-        // A list that installs what is there from the beginning is another story's.
-        prop_assume!(installed_at_start(&taken));
-        let written: Vec<Value> = taken.iter().map(|step| step.to_value().expect("no inline expectation")).collect();
+        prop_assert!(installed_at_start(&taken), "it is there from the beginning: {:#?}", written);
         let again = cases(&format!("steps: {}", Value::from(written.clone())));
         prop_assert_eq!(bare(&again[0].steps), bare(&taken), "{:#?}", written);
         // And in words they differ where they differ.
@@ -194,6 +194,53 @@ fn what_a_step_outside_of_a_file_gets_wrong_is_told() {
         Action::Check { expectations, .. } => assert_eq!(expectations[0].subject, Subject::Probe("ping".to_owned())),
         other => panic!("a check, not {other}"),
     }
+}
+
+/// Whatever a scenario's own steps are, and whatever version it is brought up with, its lab takes further ones.
+#[test]
+fn after_the_steps_of_any_shipped_scenario_others_can_be_taken() {
+    for version in [None, Some("1.20")] {
+        let version = version.map(|version| cilium::Version::parse(version).expect("a version"));
+        let overrides = Overrides { version, ..Overrides::default() };
+        let cases = scenario::load_all(&[root().join("scenarios")], &overrides).expect("they are right");
+        for case in cases.iter().filter(|case| !case.steps.is_empty()) {
+            let next = scenario::steps("restart: kubelet", "here", case, &case.steps);
+            assert!(next.is_ok(), "{}: {}", case.id(), next.expect_err("it isn't"));
+        }
+    }
+}
+
+#[test]
+fn what_was_taken_counts_and_is_not_judged_again() {
+    let after = |step: &str, case: &Case, taken: &[Step]| scenario::steps(step, "here", case, taken);
+    let refused = |step: &str, case: &Case, taken: &[Step]| after(step, case, taken).expect_err(step).to_string();
+
+    let case = &cases("")[0];
+    let older = after("upgrade: {cilium: 1.17.8, downgrade: true}", case, &[]).expect("it may be older");
+    after("restart: agents", case, &older).expect("it runs");
+    let wrong = refused("upgrade: {cilium: 1.17.8}", case, &older);
+    assert!(wrong.contains("it is Cilium 1.17.8 already"), "{wrong}");
+
+    // Looks within a stream, of which nothing is known outside of the file.
+    let looks = "[{link-down: worker/enp0s6}, {check: broken}, {expect: {probes: {ping: fails}}}]";
+    let during = format!(
+        "checks: {{broken: {{probes: {{ping: fails}}}}}}\nsteps: [{{during: {{probes: {{ping: {{}}}}, steps: {looks}}}}}]"
+    );
+    let case = &cases(&during)[0];
+    after("link-up: worker/enp0s6", case, &case.steps).expect("it is down");
+    let wrong = refused("link-down: worker/enp0s6", case, &case.steps);
+    assert!(wrong.contains("`worker/enp0s6` is down when this step comes"), "{wrong}");
+}
+
+/// A lab has Cilium from its beginning on, or from the step on that installs it; Helm may refuse that one.
+#[test]
+fn cilium_is_installed_once() {
+    let with = &cases("")[0];
+    let wrong = scenario::steps("install: {}", "here", with, &[]).expect_err("it is there").to_string();
+    assert!(wrong.contains("Cilium is installed already"), "{wrong}");
+    let without = &cases("steps: [{install: {}}]")[0];
+    scenario::steps("install: {}", "here", without, &[]).expect("the file's own was not taken");
+    scenario::steps("restart: agents", "here", without, &without.steps).expect("it was taken");
 }
 
 /// `underlay test --cilium 1.20` must not find a file wrong whose upgrade goes to an older one.

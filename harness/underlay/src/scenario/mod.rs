@@ -112,26 +112,19 @@ pub fn probe(from: &str, what: &Value, network: &Network) -> Result<ProbeSpec, D
 }
 
 /// Steps that are to be taken after others were, outside of a scenario file: one, as a file has it, or a list. They are
-/// held against what the ones before have made of the case's network. A step that names several interfaces or nodes is
-/// several. Sets of `checks` aren't known here; `expect` is. `file` is what messages call the text.
+/// held against what the ones before have made of the case's network: those of `taken`, the case's own among them as far
+/// as they were taken. A step that names several interfaces or nodes is several. Sets of `checks` aren't known here;
+/// `expect` is. `file` is what messages call the text.
 ///
 /// # Errors
 /// All that is wrong with them.
 pub fn steps(written: &str, file: &str, case: &Case, taken: &[Step]) -> Result<Vec<Step>, Diagnostics> {
-    let before: Vec<Value> = taken.iter().filter(|step| !step.action.only_looks()).filter_map(Step::to_value).collect();
-    // JSON is YAML.
-    let before = Source::from_bytes("steps taken", Value::Array(before).to_string())?;
-    let mut all: Vec<Spanned<StepFile>> = before.parse()?;
-    // No text has this line.
-    all.iter_mut().for_each(|step| step.at.line = 0);
-
     // A list of one has another form than one: what a text is shows at its first sign.
     let mut lines =
         written.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with(['#', '%']));
     let is_list = lines.find(|line| !line.starts_with("---")).is_some_and(|line| line.starts_with(['-', '[']));
     let source = Source::from_bytes(file, written.to_owned())?;
-    let mut new: Vec<Spanned<StepFile>> = if is_list { source.parse()? } else { vec![source.parse()?] };
-    all.append(&mut new);
+    let new: Vec<Spanned<StepFile>> = if is_list { source.parse()? } else { vec![source.parse()?] };
 
     let mut report = report::Report::new(&source);
     let specs: probes::Probes<'_> = case.probes.iter().map(|probe| (probe.id.as_str(), Some(probe.clone()))).collect();
@@ -145,8 +138,8 @@ pub fn steps(written: &str, file: &str, case: &Case, taken: &[Step]) -> Result<V
         index: 0,
         version: Some(case.version.clone()),
     };
-    let steps = steps::read(&all, &context, &mut report);
-    report.finish(steps.into_iter().filter(|step| step.line > 0).collect())
+    let steps = steps::read_after(&case.steps, taken, &new, &context, &mut report);
+    report.finish(steps)
 }
 
 /// The scenario file's JSON Schema (draft 2020-12), with a description on every key.

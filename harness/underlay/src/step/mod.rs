@@ -1,6 +1,6 @@
 //! What happens to a cluster in the course of time: the steps of a scenario.
 //!
-//! [`Action`] says what, [`words`] how it is told and written, [`crate::timeline`] takes one after the other.
+//! [`Action`] says what, [`words`] how it is told, [`crate::timeline`] takes one after the other.
 
 pub mod words;
 
@@ -246,13 +246,6 @@ impl Route {
     /// The interface it leaves by.
     pub fn link(&self) -> Link {
         Link { node: self.node.clone(), interface: self.device.clone() }
-    }
-}
-
-impl Action {
-    /// Whether it only looks and changes nothing.
-    pub fn only_looks(&self) -> bool {
-        matches!(self, Self::WaitFor { .. } | Self::Check { .. })
     }
 }
 

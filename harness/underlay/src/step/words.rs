@@ -1,13 +1,12 @@
-//! Steps in words, and as a scenario's file has them.
+//! Steps in words.
 
 use std::fmt;
 use std::time::Duration;
 
 use cilium::release::Keep;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use super::{Action, Chart, Condition, Filter, Impairment, Link, Route, Step, Stream};
-use crate::case::ExpectedOutcome;
+use super::{Action, Chart, Condition, Filter, Impairment, Link, Route};
 
 impl fmt::Display for Link {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -163,131 +162,9 @@ pub fn time(time: Duration) -> String {
     }
 }
 
-/// A map of what is there.
-fn map<const N: usize>(entries: [(&str, Option<Value>); N]) -> Value {
-    Value::Object(entries.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect())
-}
-
-impl Step {
-    /// The step as a scenario's file has it: a map with one key, read again by [`crate::scenario::steps`]. None for
-    /// what is expected in the step itself, which only its file can tell.
-    pub fn to_value(&self) -> Option<Value> {
-        let (key, value) = match &self.action {
-            Action::Install(chart) => ("install", chart.to_value(Keep::AsHelm)),
-            Action::Uninstall => ("uninstall", json!("cilium")),
-            Action::Upgrade { chart, keep } => ("upgrade", chart.to_value(*keep)),
-            Action::RestartAgents => ("restart", json!("agents")),
-            Action::RestartCoreDns => ("restart", json!("coredns")),
-            Action::RestartKubelet => ("restart", json!("kubelet")),
-            Action::NodeIp { node, address } => ("node-ip", json!({node: address})),
-            Action::LinkDown(link) => ("link-down", json!(link.to_string())),
-            Action::LinkUp(link) => ("link-up", json!(link.to_string())),
-            Action::LinkDelete(link) => ("link-delete", json!(link.to_string())),
-            Action::DeviceAppears(link) => ("device-appears", json!(link.to_string())),
-            Action::AddressAdd { link, address } => ("address-add", json!({link.to_string(): address})),
-            Action::AddressRemove { link, address } => ("address-remove", json!({link.to_string(): address})),
-            Action::RouteAdd(route) => ("route-add", route.to_value()),
-            Action::RouteRemove(route) => ("route-remove", route.to_value()),
-            Action::OverlayDown { node } => ("overlay-down", json!(node)),
-            Action::OverlayUp { node } => ("overlay-up", json!(node)),
-            Action::OverlayRoam { node } => ("overlay-roam", json!(node)),
-            Action::Block(filter) => ("block", filter.to_value()),
-            Action::Unblock { name, .. } => ("unblock", json!(name)),
-            Action::Impair { link, how } => ("impair", how.to_value(link)),
-            Action::Repair(link) => ("repair", json!(link.to_string())),
-            Action::WaitFor { condition, within } => ("wait-for", condition.to_value(*within)),
-            Action::Check { name, .. } => ("check", json!(name.as_ref()?)),
-            Action::During { streams, steps } => {
-                let probes: Map<_, _> =
-                    streams.iter().map(|stream| (stream.probe.clone(), stream.to_value())).collect();
-                let steps = steps.iter().map(Self::to_value).collect::<Option<Vec<_>>>()?;
-                ("during", json!({"probes": probes, "steps": steps}))
-            }
-        };
-        Some(json!({key: value}))
-    }
-}
-
-impl Chart {
-    fn to_value(&self, keep: Keep) -> Value {
-        let values = (!self.values.is_empty()).then(|| Value::Object(self.values.clone()));
-        let set = (!self.set.is_empty()).then(|| json!(self.set));
-        let is = |which: Keep| (keep == which).then_some(Value::Bool(true));
-        map([
-            ("cilium", self.version.as_ref().map(|version| json!(version.to_string()))),
-            ("values", values),
-            ("set", set),
-            ("reuse-values", is(Keep::Reuse)),
-            ("reset-values", is(Keep::Reset)),
-            ("reset-then-reuse-values", is(Keep::ResetThenReuse)),
-        ])
-    }
-}
-
 impl Route {
     /// `default`, or the network.
     fn destination(&self) -> String {
         if self.to.prefix_len() == 0 { "default".to_owned() } else { self.to.to_string() }
-    }
-
-    fn to_value(&self) -> Value {
-        map([
-            ("on", Some(json!(self.node))),
-            ("to", Some(json!(self.destination()))),
-            ("via", self.via.map(|via| json!(via))),
-            ("dev", Some(json!(self.device))),
-        ])
-    }
-}
-
-impl Filter {
-    fn to_value(&self) -> Value {
-        map([
-            ("name", Some(json!(self.name))),
-            ("at", Some(json!(format!("vcn/{}", self.vcn)))),
-            ("from", self.from.map(|from| json!(from))),
-            ("to", self.to.map(|to| json!(to))),
-            ("protocol", self.protocol.map(|protocol| json!(protocol_name(protocol)))),
-            ("port", self.port.map(|port| json!(port))),
-        ])
-    }
-}
-
-impl Impairment {
-    fn to_value(self, link: &Link) -> Value {
-        let some = |duration: Duration| (!duration.is_zero()).then(|| json!(time(duration)));
-        map([
-            ("link", Some(json!(link.to_string()))),
-            ("delay", some(self.delay)),
-            ("jitter", some(self.jitter)),
-            ("loss", (self.loss > 0.0).then(|| json!(self.loss))),
-            ("rate", self.rate.map(|rate| json!(rate))),
-        ])
-    }
-}
-
-impl Condition {
-    fn to_value(&self, within: Duration) -> Value {
-        let mut condition = match self {
-            Self::Probe { probe, outcome: ExpectedOutcome::Works } => json!({"probe": probe}),
-            Self::Probe { probe, outcome } => json!({"probe": probe, "outcome": outcome.to_string()}),
-            Self::Agents => json!({"agents": "running"}),
-            Self::DnsReady(count) => json!({"dns-ready": count}),
-            Self::Selected(link) => json!({"selected": link.to_string()}),
-            Self::NotSelected(link) => json!({"not-selected": link.to_string()}),
-            Self::Peer { from, to } => json!({"overlay": [from, to]}),
-        };
-        condition["within"] = json!(time(within));
-        condition
-    }
-}
-
-impl Stream {
-    fn to_value(&self) -> Value {
-        map([
-            ("every", Some(json!(time(self.every)))),
-            ("lost", self.lost.map(|max| json!({"max": max}))),
-            ("gap", self.gap.map(|max| json!({"max": time(max)}))),
-        ])
     }
 }

@@ -20,7 +20,7 @@ use super::expect::{Block, Item};
 use super::matrix::{self, Combination};
 use super::probes::Probes;
 use super::report::Report;
-use crate::step::{Action, Chart, Step};
+use crate::step::{Action, Chart, Step, installed_at_start};
 use file::{InstallFile, StepFile, UpgradeFile};
 use world::World;
 
@@ -53,6 +53,20 @@ impl Context<'_> {
 /// All steps that make sense; the report has the others.
 pub(super) fn read(steps: &[Spanned<StepFile>], context: &Context<'_>, report: &mut Report<'_>) -> Vec<Step> {
     let mut world = World::new(context.network, context.version.clone(), installs_first(steps));
+    read_in(steps, context, &mut world, report)
+}
+
+/// The same of steps that are to be taken in a lab that is up, after others were. What it began with is `begun`: all of
+/// the case's own steps, whatever became of them.
+pub(super) fn read_after(
+    begun: &[Step],
+    taken: &[Step],
+    steps: &[Spanned<StepFile>],
+    context: &Context<'_>,
+    report: &mut Report<'_>,
+) -> Vec<Step> {
+    let mut world = World::new(context.network, context.version.clone(), !installed_at_start(begun));
+    taken.iter().for_each(|step| world.after(&step.action));
     read_in(steps, context, &mut world, report)
 }
 
@@ -144,9 +158,7 @@ fn install(file: &InstallFile, at: Position, world: &mut World<'_>, report: &mut
         return None;
     }
     let chart = chart(&file.values, &file.set, file.cilium.as_ref(), report)?;
-    (world.installed, world.pods) = (true, true);
-    world.version = chart.version.clone().or(world.version.take());
-    Some(Action::Install(chart))
+    Some(world.take(Action::Install(chart)))
 }
 
 fn uninstall(what: &Spanned<String>, world: &mut World<'_>, report: &mut Report<'_>) -> Option<Action> {
@@ -159,8 +171,7 @@ fn uninstall(what: &Spanned<String>, world: &mut World<'_>, report: &mut Report<
         return None;
     }
     needs_cilium(what.at, world, report)?;
-    world.installed = false;
-    Some(Action::Uninstall)
+    Some(world.take(Action::Uninstall))
 }
 
 fn needs_cilium(at: Position, world: &World<'_>, report: &mut Report<'_>) -> Option<()> {
@@ -197,8 +208,7 @@ fn upgrade(file: &UpgradeFile, at: Position, world: &mut World<'_>, report: &mut
                 .help("name a newer version, or say `downgrade: true`");
         }
     }
-    world.version = chart.version.clone().or(world.version.take());
-    Some(Action::Upgrade { chart, keep })
+    Some(world.take(Action::Upgrade { chart, keep }))
 }
 
 fn restart(what: &Spanned<String>, world: &World<'_>, report: &mut Report<'_>) -> Option<Action> {

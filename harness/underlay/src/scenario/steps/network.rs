@@ -30,14 +30,12 @@ pub(super) fn read(step: &StepFile, world: &mut World<'_>, report: &mut Report<'
         }
         StepFile::RouteAdd(file) => one(route_add(file, world, report)),
         StepFile::RouteRemove(file) => one(route_remove(file, world, report)),
-        StepFile::OverlayDown(node) => one(overlay(node, State::Up, world, report).map(|link| {
-            world.vanish(&link);
-            Action::OverlayDown { node: link.node }
-        })),
-        StepFile::OverlayUp(node) => one(overlay(node, State::Gone, world, report).map(|link| {
-            world.appear(&link);
-            Action::OverlayUp { node: link.node }
-        })),
+        StepFile::OverlayDown(node) => {
+            one(overlay(node, State::Up, world, report).map(|link| world.take(Action::OverlayDown { node: link.node })))
+        }
+        StepFile::OverlayUp(node) => {
+            one(overlay(node, State::Gone, world, report).map(|link| world.take(Action::OverlayUp { node: link.node })))
+        }
         StepFile::OverlayRoam(node) => {
             one(overlay(node, State::Up, world, report).map(|link| Action::OverlayRoam { node: link.node }))
         }
@@ -117,28 +115,24 @@ fn in_state(link: Link, at: Position, wanted: &[State], world: &World<'_>, repor
 
 fn link_down(written: &Spanned<String>, world: &mut World<'_>, report: &mut Report<'_>) -> Option<Action> {
     let link = in_state(nic(written, world.network, report)?, written.at, &[State::Up], world, report)?;
-    world.go_down(&link);
-    Some(Action::LinkDown(link))
+    Some(world.take(Action::LinkDown(link)))
 }
 
 fn link_up(written: &Spanned<String>, world: &mut World<'_>, report: &mut Report<'_>) -> Option<Action> {
     let link = in_state(nic(written, world.network, report)?, written.at, &[State::Down], world, report)?;
-    world.come_up(&link);
-    Some(Action::LinkUp(link))
+    Some(world.take(Action::LinkUp(link)))
 }
 
 fn link_delete(written: &Spanned<String>, world: &mut World<'_>, report: &mut Report<'_>) -> Option<Action> {
     let there = [State::Up, State::Down];
     let link = in_state(nic(written, world.network, report)?, written.at, &there, world, report)?;
-    world.vanish(&link);
-    Some(Action::LinkDelete(link))
+    Some(world.take(Action::LinkDelete(link)))
 }
 
 fn appears(written: &Spanned<String>, world: &mut World<'_>, report: &mut Report<'_>) -> Option<Action> {
     let link = link(written, world.network, report)?;
     let link = in_state(link, written.at, &[State::Gone], world, report)?;
-    world.appear(&link);
-    Some(Action::DeviceAppears(link))
+    Some(world.take(Action::DeviceAppears(link)))
 }
 
 fn with_prefix(written: &Spanned<String>, report: &mut Report<'_>) -> Option<Ipv4Net> {
@@ -166,8 +160,7 @@ fn address_add(
             .help("add another one");
         return None;
     }
-    world.change(&link).push(address);
-    Some(Action::AddressAdd { link, address })
+    Some(world.take(Action::AddressAdd { link, address }))
 }
 
 fn address_remove(
@@ -186,8 +179,7 @@ fn address_remove(
             .help(format!("it has {}", if own.is_empty() { "none".to_owned() } else { own.join(", ") }));
         return None;
     }
-    world.change(&link).retain(|own| *own != address);
-    Some(Action::AddressRemove { link, address })
+    Some(world.take(Action::AddressRemove { link, address }))
 }
 
 fn route(file: &RouteFile, world: &World<'_>, report: &mut Report<'_>) -> Option<Route> {
@@ -245,8 +237,7 @@ fn route_add(file: &RouteFile, world: &mut World<'_>, report: &mut Report<'_>) -
         report.add(file.to.at, format!("there is a route to {route} already")).help("`route-remove` it before");
         return None;
     }
-    world.routes.push(route.clone());
-    Some(Action::RouteAdd(route))
+    Some(world.take(Action::RouteAdd(route)))
 }
 
 fn route_remove(file: &RouteFile, world: &mut World<'_>, report: &mut Report<'_>) -> Option<Action> {
@@ -262,8 +253,7 @@ fn route_remove(file: &RouteFile, world: &mut World<'_>, report: &mut Report<'_>
         );
         return None;
     }
-    world.routes.retain(|other| *other != route);
-    Some(Action::RouteRemove(route))
+    Some(world.take(Action::RouteRemove(route)))
 }
 
 /// A node of the overlay, by its interface there.
@@ -329,19 +319,20 @@ fn block(file: &BlockFile, world: &mut World<'_>, report: &mut Report<'_>) -> Op
         report.add(port.at, "a port of which protocol?").help("`port` goes with `protocol: tcp` or `protocol: udp`");
         return None;
     }
-    if world.filters.insert(file.name.value.clone(), name.to_owned()).is_some() {
+    if world.filters.contains_key(file.name.as_str()) {
         report
             .add(file.name.at, format!("there is a filter `{}` already when this step comes", shown(&file.name)))
             .help("choose another name, or `unblock` it before");
         return None;
     }
     let port = file.port.map(|port| port.value);
-    Some(Action::Block(Filter { vcn: name.to_owned(), name: file.name.value.clone(), from, to, protocol, port }))
+    let filter = Filter { vcn: name.to_owned(), name: file.name.value.clone(), from, to, protocol, port };
+    Some(world.take(Action::Block(filter)))
 }
 
 fn unblock(name: &Spanned<String>, world: &mut World<'_>, report: &mut Report<'_>) -> Option<Action> {
-    match world.filters.remove(name.as_str()) {
-        Some(vcn) => Some(Action::Unblock { vcn, name: name.value.clone() }),
+    match world.filters.get(name.as_str()).cloned() {
+        Some(vcn) => Some(world.take(Action::Unblock { vcn, name: name.value.clone() })),
         None => {
             let known = world.filters.keys().map(String::as_str);
             let diagnostic = report.add(name.at, format!("there is no filter `{}` when this step comes", shown(name)));
@@ -378,15 +369,14 @@ fn impair(file: &ImpairFile, world: &mut World<'_>, report: &mut Report<'_>) -> 
         report.add(file.link.at, "nothing is impaired").help("give one of `delay`, `jitter`, `loss`, `rate`");
         return None;
     }
-    world.impaired.insert(link.clone());
-    Some(Action::Impair { link, how })
+    Some(world.take(Action::Impair { link, how }))
 }
 
 fn repair(written: &Spanned<String>, world: &mut World<'_>, report: &mut Report<'_>) -> Option<Action> {
     let link = link(written, world.network, report)?;
-    if !world.impaired.remove(&link) {
+    if !world.impaired.contains(&link) {
         report.add(written.at, format!("`{link}` is not impaired when this step comes")).help("`impair` comes before");
         return None;
     }
-    Some(Action::Repair(link))
+    Some(world.take(Action::Repair(link)))
 }

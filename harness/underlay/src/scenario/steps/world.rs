@@ -8,7 +8,7 @@ use ipnet::Ipv4Net;
 use topology::Network;
 use topology::network::Node;
 
-use crate::step::{Link, Route};
+use crate::step::{Action, Link, Route};
 
 /// How an interface is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,8 +68,70 @@ impl<'n> World<'n> {
         world
     }
 
+    /// An action is taken that makes sense by now. Gives it back.
+    pub(super) fn take(&mut self, action: Action) -> Action {
+        self.after(&action);
+        action
+    }
+
+    /// The same of one that was taken before: whether it makes sense is no question any more.
+    pub(super) fn after(&mut self, action: &Action) {
+        match action {
+            Action::Install(chart) => {
+                (self.installed, self.pods) = (true, true);
+                self.version = chart.version.clone().or(self.version.take());
+            }
+            Action::Uninstall => self.installed = false,
+            Action::Upgrade { chart, .. } => self.version = chart.version.clone().or(self.version.take()),
+            Action::LinkDown(link) => self.go_down(link),
+            Action::LinkUp(link) => self.come_up(link),
+            Action::LinkDelete(link) => self.vanish(link),
+            Action::DeviceAppears(link) => self.appear(link),
+            Action::AddressAdd { link, address } => self.addresses.entry(link.clone()).or_default().push(*address),
+            Action::AddressRemove { link, address } => {
+                self.addresses.entry(link.clone()).or_default().retain(|own| own != address);
+            }
+            Action::RouteAdd(route) => self.routes.push(route.clone()),
+            Action::RouteRemove(route) => self.routes.retain(|other| other != route),
+            Action::OverlayDown { node } => {
+                if let Some(link) = self.overlay_of(node) {
+                    self.vanish(&link);
+                }
+            }
+            Action::OverlayUp { node } => {
+                if let Some(link) = self.overlay_of(node) {
+                    self.appear(&link);
+                }
+            }
+            Action::Block(filter) => {
+                self.filters.insert(filter.name.clone(), filter.vcn.clone());
+            }
+            Action::Unblock { name, .. } => {
+                self.filters.remove(name);
+            }
+            Action::Impair { link, .. } => {
+                self.impaired.insert(link.clone());
+            }
+            Action::Repair(link) => {
+                self.impaired.remove(link);
+            }
+            Action::During { steps, .. } => steps.iter().for_each(|step| self.after(&step.action)),
+            Action::RestartAgents
+            | Action::RestartCoreDns
+            | Action::RestartKubelet
+            | Action::NodeIp { .. }
+            | Action::OverlayRoam { .. }
+            | Action::WaitFor { .. }
+            | Action::Check { .. } => {}
+        }
+    }
+
+    fn overlay_of(&self, node: &str) -> Option<Link> {
+        overlay_link(self.network, self.network.node(node)?)
+    }
+
     /// An interface is there as the topology has it.
-    pub(super) fn appear(&mut self, link: &Link) {
+    fn appear(&mut self, link: &Link) {
         let Some(node) = self.network.node(&link.node) else { return };
         let (addresses, up) = match node.nic(&link.interface) {
             Some(nic) => (nic.addresses.clone(), nic.up),
@@ -83,7 +145,7 @@ impl<'n> World<'n> {
     }
 
     /// It is set up, with its default route.
-    pub(super) fn come_up(&mut self, link: &Link) {
+    fn come_up(&mut self, link: &Link) {
         self.links.insert(link.clone(), State::Up);
         let nic = self.network.node(&link.node).and_then(|node| node.nic(&link.interface));
         if let Some(via) = nic.and_then(|nic| nic.default_route) {
@@ -93,13 +155,13 @@ impl<'n> World<'n> {
     }
 
     /// It is set down; routes through it go.
-    pub(super) fn go_down(&mut self, link: &Link) {
+    fn go_down(&mut self, link: &Link) {
         self.links.insert(link.clone(), State::Down);
         self.routes.retain(|route| (&route.node, &route.device) != (&link.node, &link.interface));
     }
 
     /// It goes.
-    pub(super) fn vanish(&mut self, link: &Link) {
+    fn vanish(&mut self, link: &Link) {
         self.go_down(link);
         self.links.insert(link.clone(), State::Gone);
         self.addresses.remove(link);
@@ -113,10 +175,6 @@ impl<'n> World<'n> {
     /// The addresses of an interface.
     pub(super) fn of_link(&self, link: &Link) -> &[Ipv4Net] {
         self.addresses.get(link).map_or(&[], Vec::as_slice)
-    }
-
-    pub(super) fn change(&mut self, link: &Link) -> &mut Vec<Ipv4Net> {
-        self.addresses.entry(link.clone()).or_default()
     }
 
     /// All addresses of a node.
