@@ -86,6 +86,32 @@ impl Timeline {
         }
         timeline
     }
+
+    /// The steps that were taken. None that Helm refused, which is what a remark says: nothing has changed by it.
+    pub fn taken(&self) -> Vec<Step> {
+        let mut taken: Vec<Step> = Vec::new();
+        for seen in self.steps.iter().filter(|seen| seen.not_taken.is_none() && seen.remark.is_none()) {
+            let mut step = seen.step.clone();
+            if let Action::During { steps, .. } = &mut step.action {
+                // They come behind it, as far as they were taken.
+                steps.clear();
+            }
+            match taken.last_mut() {
+                Some(Step { action: Action::During { steps, .. }, .. }) if seen.inner => steps.push(step),
+                _ => taken.push(step),
+            }
+        }
+        taken
+    }
+
+    /// What was waited for in vain, if something was, in words: no step was taken after that.
+    pub fn in_vain(&self) -> Option<String> {
+        self.steps.iter().find_map(|seen| {
+            let waited = seen.waited.as_ref().filter(|waited| waited.held != Some(true))?;
+            let Action::WaitFor { condition, within } = &seen.step.action else { return None };
+            Some(format!("{condition} was waited for in vain for {}: {}", time(*within), waited.saw))
+        })
+    }
 }
 
 /// A step, and what came of it.

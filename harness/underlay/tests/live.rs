@@ -33,6 +33,8 @@ fn main() -> ExitCode {
         here("from_up_to_down", from_up_to_down),
         here("codes_and_signals_pass_through", codes_and_signals),
         here("steps_change_what_packets_do", steps),
+        here("steps_are_taken_whatever_came_before", past),
+        here("what_is_waited_for_in_vain_is_told", in_vain),
         here("packets_are_captured_as_they_pass", capture),
         here("a_shell_has_a_prompt_and_a_terminal", shell),
         here("several_are_told_apart", several),
@@ -208,6 +210,58 @@ fn steps(folder: &Folder) -> Result<(), Failed> {
     let wrong = folder.run(&["apply", "{link-dwn: worker/enp0s6}"])?;
     refused(&wrong, exit::USAGE, &["did you mean `link-down`"])?;
     refused(&folder.run(&["apply", "["])?, exit::USAGE, &["the command line:1"])
+}
+
+fn past(folder: &Folder) -> Result<(), Failed> {
+    folder.ask(&["up", "--detach", "--name", "past", "scenarios/time/upgrade.yaml::1.19-to-1.18"])?;
+    folder.ask(&["apply", "upgrade: {cilium: 1.17.8, downgrade: true}"])?;
+    // What Helm refuses is no past either.
+    let refused_by_helm = folder.ask(&["apply", "upgrade: {cilium: 1.18.2, set: ['devices=enp0s6,tailscale0']}"])?;
+    if !refused_by_helm.contains("Helm refuses") {
+        return Err(format!("as it does `--set devices=enp0s6,tailscale0`:\n{refused_by_helm}").into());
+    }
+    let labs = folder.labs()?;
+    if labs[0]["cilium"] != "1.17.8" || labs[0]["steps"].as_array().map(Vec::len) != Some(1) {
+        return Err(format!("one step was taken: {:#}", labs[0]).into());
+    }
+    folder.ask(&["apply", "upgrade: {cilium: 1.18.2}"])?;
+    folder.ask(&["apply", "restart: agents"]).map(drop)
+}
+
+fn in_vain(folder: &Folder) -> Result<(), Failed> {
+    let topology = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../topologies/split-vcn.yaml");
+    let text = format!(
+        "topology: {}
+cilium: 1.18.2
+kubelet: {{node-ip: overlay}}
+values: {{devices: tailscale0, routingMode: tunnel, kubeProxyReplacement: true, bpf: {{masquerade: true}}}}
+probes: {{ping: {{icmp: worker/pod, from: master/pod}}}}
+variants:
+  vain: {{steps: [{{overlay-down: worker}}, {{wait-for: {{probe: ping, within: 100ms}}}}, {{overlay-up: worker}}]}}
+  met: {{steps: [{{wait-for: {{probe: ping}}}}, {{overlay-down: worker}}]}}
+",
+        topology.display()
+    );
+    let file = folder.path().with_file_name("waits.yaml");
+    fs::write(&file, text)?;
+    let case = |variant: &str| format!("{}::{variant}", file.display());
+    let told = "ping: works was waited for in vain for 100ms";
+    refused(&folder.run(&["up", "--detach", &case("vain")])?, exit::FAILED, &[told])?;
+    if !folder.labs()?.is_empty() {
+        return Err("it isn't up".into());
+    }
+    let trace = |variant: &str| folder.run(&["trace", &case(variant), "master/pod", "worker/pod", "--deadline", "1s"]);
+    let sent = trace("vain")?;
+    ended(&sent, exit::FAILED, "it was waited for in vain")?;
+    let said = String::from_utf8_lossy(&sent.stdout);
+    if !said.contains("not sent:") || !said.contains(told) {
+        return Err(format!("it says why nothing was sent:\n{said}").into());
+    }
+    // The scenario's own probe is known to the step, so that the one behind it is taken.
+    let sent = trace("met")?;
+    ended(&sent, exit::FAILED, "without the overlay pods don't talk")?;
+    let said = String::from_utf8_lossy(&sent.stdout);
+    if said.contains("not sent:") { Err(format!("it was sent:\n{said}").into()) } else { Ok(()) }
 }
 
 fn capture(folder: &Folder) -> Result<(), Failed> {

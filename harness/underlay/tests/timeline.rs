@@ -244,6 +244,24 @@ async fn a_stream_is_sent_before_and_after_what_it_is_about() {
     assert_eq!(report.steps[1].checks[0].line, 9);
 }
 
+/// What steps are held against that are taken later: what was taken, down to a stream's own.
+#[tokio::test]
+async fn what_was_not_taken_is_no_past() {
+    let (case, id) = probed();
+    let stream = Stream { probe: id.clone(), every: Duration::from_millis(5), lost: None, gap: None, line: 9 };
+    let during = |steps: &[Step]| step(Action::During { streams: vec![stream.clone()], steps: steps.to_vec() });
+    let inner = [step(Action::LinkDown(link())), wait(&id), step(Action::LinkUp(link()))];
+    let refused = step(Action::Upgrade { chart: Default::default(), keep: cilium::release::Keep::Reuse });
+    let steps = [step(Action::RestartAgents), refused, during(&inner), step(Action::RestartCoreDns)];
+    let timeline = play(&steps, &case.probes, &mut Switch::new(case.clone())).await.expect("every step can be taken");
+    assert_eq!(timeline.taken(), [step(Action::RestartAgents), during(&inner[..2])]);
+    let vain = timeline.in_vain().expect("the link stays down");
+    assert!(vain.starts_with("pod-to-pod: works was waited for in vain for 30ms: "), "{vain}");
+
+    let timeline = play(&[wait(&id)], &case.probes, &mut Switch::new(case.clone())).await.expect("it is so already");
+    assert_eq!(timeline.in_vain(), None);
+}
+
 #[tokio::test]
 async fn helms_refusal_is_told_and_no_failure_by_itself() {
     let (case, _) = probed();

@@ -1,23 +1,24 @@
 //! `underlay trace`: one probe in one case, and its packet's way.
 
 use std::io::{self, Write};
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::test::Format;
 use super::{Stop, select};
-use crate::case::Case;
+use crate::case::{Case, ProbeSpec};
+use crate::engine::install;
+use crate::engine::live::Live;
 use crate::engine::netns::Netns;
 use crate::exit;
 use crate::live::Name;
 use crate::live::client::Client;
 use crate::live::folder::Folder;
 use crate::live::protocol::{Answer, Request};
-use crate::report::paint::{Color, Paint};
+use crate::live::refusal::{Fault, Refusal};
+use crate::observed::{Agent, Engine};
+use crate::report::paint::Color;
 use crate::report::trace::Traced;
-use crate::runner;
 use crate::scenario::{self, Overrides};
-use crate::verdict::{CaseResult, Verdict};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -117,21 +118,50 @@ pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
         Subject::Live(lab) => return live(args, lab.as_ref(), color),
         Subject::File(target) => target,
     };
-    let case = case(args, target)?;
+    let overrides = Overrides { model: args.model, version: args.cilium.clone(), deadline: args.deadline };
+    let case = select::one(target, &overrides, "a trace")?;
+    let probe = scenario::probe(&args.from, &kind(&args.what, args.to.as_deref()), &case.network);
+    let probe = probe.map_err(|wrong| Stop::Files(vec![wrong]))?;
     // Before the first thread.
     lab::sandbox::enter()?;
     let runtime = super::runtime()?;
-    let result = runtime.block_on(runner::one(&Netns, Arc::new(case)));
+    let sent = runtime.block_on(send(&case, &probe));
     runtime.shutdown_background();
-    let spec = &result.case.probes[0];
-    let sent = result.observed.as_ref().and_then(|observed| {
-        let (_, evidence) = observed.probes.first()?;
-        Some(Traced::of(&result.case, spec, evidence, observed.trace(&spec.id)))
-    });
     match sent {
-        Some(traced) => show(&traced, args.format, color),
-        None => not_sent(&result, color.for_stream(&io::stdout())),
+        Ok(traced) => show(&traced, args.format, color),
+        Err(refusal) => {
+            let told = color.for_stream(&io::stdout()).bad("not sent:");
+            writeln!(io::stdout().lock(), "{told} {refusal}")?;
+            Ok(refusal.code())
+        }
     }
+}
+
+/// Brings the case up, through its own steps, and sends the probe in it. The scenario's own probes are sent where steps
+/// ask for them.
+async fn send(case: &Case, probe: &ProbeSpec) -> Result<Traced, Refusal> {
+    let failed = |message: String| Refusal { fault: Fault::Cluster, message, help: None };
+    install::install(case).map_err(failed)?;
+    let live = Netns.up(case).await?;
+    if let Some(vain) = live.timeline().in_vain() {
+        return Err(failed(vain));
+    }
+    match live.send(probe).await {
+        Ok((evidence, trace)) => Ok(Traced::of(live.case(), probe, &evidence, trace.as_ref())),
+        Err(error) => Err(no_agents(&*live).await.map_or_else(|| error.into(), failed)),
+    }
+}
+
+/// Why there is no cluster that anything could be sent in, if there is none.
+async fn no_agents(live: &dyn Live) -> Option<String> {
+    let observed = live.observed().await.ok()?;
+    let died = observed.nodes.iter().find_map(|(node, agent)| match agent {
+        Agent::Fatal(words) => Some(format!("the agent of {node} died at its start: {words}")),
+        Agent::Running(_) | Agent::Absent => None,
+    });
+    let none_runs = !observed.nodes.iter().any(|(_, agent)| matches!(agent, Agent::Running(_)));
+    let refused = || observed.helm.err().unwrap_or_else(|| "the agents didn't start".to_owned());
+    died.or_else(|| none_runs.then(refused))
 }
 
 /// In a lab that is up.
@@ -150,17 +180,6 @@ fn live(args: &Args, lab: Option<&Name>, color: Color) -> Result<u8, Stop> {
         (Answer::Traced(traced), _) => show(&traced, args.format, color),
         _ => Err(client.nonsense().into()),
     }
-}
-
-/// The one case, with the one probe.
-fn case(args: &Args, target: &select::Target) -> Result<Case, Stop> {
-    let overrides = Overrides { model: args.model, version: args.cilium.clone(), deadline: args.deadline };
-    let mut case = select::one(target, &overrides, "a trace")?;
-    let probe = scenario::probe(&args.from, &kind(&args.what, args.to.as_deref()), &case.network);
-    case.probes = vec![probe.map_err(|wrong| Stop::Files(vec![wrong]))?];
-    case.expectations.clear();
-    case.claims.clear();
-    Ok(case)
 }
 
 /// The probe as a scenario file would have it.
@@ -186,15 +205,4 @@ fn show(traced: &Traced, format: Format, color: Color) -> Result<u8, Stop> {
         Format::Human => write!(out, "{}", traced.text(color.for_stream(&io::stdout())))?,
     }
     Ok(if traced.works() { exit::OK } else { exit::FAILED })
-}
-
-fn not_sent(result: &CaseResult, paint: Paint) -> Result<u8, Stop> {
-    let helm = result.observed.as_ref().and_then(|observed| observed.helm.as_ref().err()).cloned();
-    let reason = helm.or_else(|| result.reason.clone()).unwrap_or_else(|| "the agents didn't start".to_owned());
-    writeln!(io::stdout().lock(), "{} {reason}", paint.bad("not sent:"))?;
-    Ok(match result.verdict {
-        Verdict::Skip => exit::HOST,
-        Verdict::Error => exit::HARNESS,
-        _ => exit::FAILED,
-    })
 }

@@ -14,6 +14,9 @@ pub trait Live: Send + Sync {
     /// The case as the API server has it by now: steps change it.
     fn case(&self) -> &Case;
 
+    /// What came of the case's own steps, which were taken before it was up.
+    fn timeline(&self) -> &Timeline;
+
     /// What is known of it without sending anything: agents, DNS, ways of the overlay.
     ///
     /// # Errors

@@ -38,6 +38,8 @@ pub struct Up<F: Fleet> {
     pub lab: Lab,
     /// What gateways drop, filters of all of them.
     pub(super) filters: Vec<Filter>,
+    /// What came of the case's own steps, of a case that is kept up.
+    timeline: Timeline,
     /// What was found out so far.
     pub observed: Observed,
     /// How late this process comes to its work, while probes are under way.
@@ -99,6 +101,7 @@ impl<F: Fleet> Up<F> {
             capture,
             lab,
             filters: Vec::new(),
+            timeline: Timeline::default(),
             observed,
             lag: LagMeter::start(),
             phases,
@@ -243,7 +246,8 @@ impl<F: Fleet> Up<F> {
     }
 }
 
-/// Brings a case up, through all of its steps.
+/// Brings a case up, through all of its steps. Where something was waited for in vain it is up without those behind that:
+/// its time line says so.
 ///
 /// # Errors
 /// As [`Up::start`] and [`timeline::play`]; Helm's refusal.
@@ -252,7 +256,7 @@ pub async fn up<F: Fleet + 'static>(setup: &F::Setup, case: &Case) -> Result<Box
         Ok(up) => up,
         Err(reason) => return Err(EngineError::Failed { step: "helm install".to_owned(), reason }),
     };
-    timeline::play(&case.steps, &case.probes, &mut up).await?;
+    up.timeline = timeline::play(&case.steps, &case.probes, &mut up).await?;
     up.settle().await?;
     Ok(Box::new(up))
 }
@@ -262,9 +266,14 @@ impl<F: Fleet> Live for Up<F> {
         self.story.current()
     }
 
+    fn timeline(&self) -> &Timeline {
+        &self.timeline
+    }
+
     fn observed(&self) -> BoxFuture<'_, Result<Observed, EngineError>> {
         Box::pin(async move {
             let mut observed = self.observed.clone();
+            observed.helm.clone_from(self.story.helm());
             observed.drops = drops(&self.lab)?;
             observed.capture = self.capture.statistics();
             if let Some(cluster) = &self.cluster {

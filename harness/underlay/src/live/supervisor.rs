@@ -131,6 +131,10 @@ async fn run(
             Interrupt::Term => exit::TERMINATED,
         }),
     };
+    if let Some(vain) = live.timeline().in_vain() {
+        let help = "`underlay test` shows what came of each step; without that one, and those behind it, it comes up";
+        return Err(Refusal { fault: Fault::Cluster, message: vain, help: Some(help.to_owned()) });
+    }
     let user = match privilege {
         Privilege::Root => None,
         Privilege::UserNamespace => {
@@ -343,16 +347,19 @@ impl Hosted {
         let _busy = Busy::begin(&self.busy);
         let mut live = self.live.write().await;
         let (live, taken) = &mut *live;
-        let before: Vec<_> = self.case.steps.iter().chain(&*taken).cloned().collect();
-        let steps = scenario::steps(written, file, &self.case, &before).map_err(|wrong| text(&wrong))?;
+        let before: Vec<_> = live.timeline().taken().into_iter().chain(taken.iter().cloned()).collect();
+        let steps = scenario::steps(written, file, live.case(), &before).map_err(|wrong| text(&wrong))?;
         if let Some((step, why)) = steps.iter().find_map(|step| Some((step, self.engine.refuses(&step.action)?))) {
             let help = format!("`{}` was not taken, nor any other", step.action);
             return Err(Refusal { fault: Fault::Host, message: why, help: Some(help) });
         }
         let dns_before = Dns::from(&live.observed().await?);
-        // Whatever becomes of them: from here on the network may be another.
+        // If one fails, the network may be another all the same.
+        let known = taken.len();
         taken.extend(steps.iter().cloned());
         let timeline = live.play(&steps).await?;
+        taken.truncate(known);
+        taken.extend(timeline.taken());
         let results = judge_steps(live.case(), &timeline, &[], self.engine.provenance());
         let steps = schema::steps::steps(live.case(), &timeline, &results);
         Ok(Applied { steps, dns_before, state: State::of(&**live).await? })
