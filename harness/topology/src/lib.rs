@@ -18,6 +18,7 @@ pub mod source;
 mod spanned;
 mod suggest;
 pub mod validate;
+pub mod values;
 
 pub use network::Network;
 pub use schema::{schema, schema_of};

@@ -3,8 +3,10 @@
 use std::{fs::File, io::Read, path::Path, sync::Arc};
 
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 use serde_saphyr::Error as YamlError;
 
+use crate::values::Values;
 pub use crate::{
     diagnostic::{Diagnostic, Diagnostics, Related},
     spanned::{Position, Spanned},
@@ -95,8 +97,9 @@ impl Source {
 
     /// Reads its YAML, one document, as a value.
     ///
-    /// `yes`, `no`, `on` and `off` are words, not booleans, as in YAML 1.2; a
-    /// number with a leading zero is refused, since half the world's parsers read it as octal.
+    /// `yes`, `no`, `on` and `off` are words, not booleans, as in YAML 1.2; a number with a leading zero is refused where
+    /// one is needed and text elsewhere, since half the world's parsers read it as octal. Helm values are read otherwise,
+    /// by [`values::read`](crate::values::read).
     ///
     /// # Errors
     /// The first thing that isn't YAML, or isn't what `T` takes: an unknown key, a key given twice, a wrong type.
@@ -122,10 +125,19 @@ impl Source {
             },
             emit_comments: false,
             strict_booleans: true,
+            leading_zero_numbers_as_strings: true,
             reject_unsupported_tags: true,
             with_snippet: false,
         };
         serde_saphyr::from_str_with_options(&self.text, options).map_err(|error| self.explain(&error).into())
+    }
+
+    /// Reads its YAML, one document, as Helm reads a values file.
+    ///
+    /// # Errors
+    /// As of [`parse`](Self::parse).
+    pub fn values(&self) -> Result<Map<String, Value>, Diagnostics> {
+        self.parse::<Values>().map(|Values(values)| values)
     }
 
     /// An error at a place in it.

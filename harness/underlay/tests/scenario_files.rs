@@ -7,6 +7,7 @@ use serde_json::json;
 use topology::source::Source;
 use underlay::case::{Case, Expected, ExpectedOutcome, NodeFact, Place, ProbeKind, Service, Subject, Workload};
 use underlay::scenario::{self, Overrides};
+use underlay::step::Action;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -173,6 +174,33 @@ variants:
     assert_eq!(both.version.to_string(), "1.20", "a version is text, though YAML would read a number");
     assert_eq!(both.cluster.node_ips["master"].to_string(), "10.0.0.239");
     assert_eq!(case("first/nothing").cluster.node_ips["master"].to_string(), "100.64.0.1");
+}
+
+/// Helm takes `yes` for a boolean, and so wherever values stand; elsewhere in the file it is a word.
+#[test]
+fn values_are_what_helm_reads() {
+    let all = cases(&format!(
+        "values: {{bpf: {{masquerade: yes}}, cluster: {{name: \"no\"}}, mode: 0644}}
+variants:
+  y: {{values: {{debug: {{enabled: on}}}}, steps: [{{install: {{values: {{ipv6: {{enabled: off}}}}}}}}]}}
+steps: [{{upgrade: {{values: {{ipv6: {{enabled: n}}}}}}}}]
+{PING}"
+    ));
+    assert_eq!(all[0].variant, "y");
+    let values = json!({
+        "bpf": {"masquerade": true},
+        "cluster": {"name": "no"},
+        "mode": 420,
+        "debug": {"enabled": true},
+    });
+    assert_eq!(json!(all[0].values), values);
+    let chart = |case: &Case| match &case.steps[0].action {
+        Action::Install(chart) | Action::Upgrade { chart, .. } => json!(chart.values),
+        other => panic!("a chart, not {other}"),
+    };
+    assert_eq!(chart(&all[0]), json!({"ipv6": {"enabled": false}}));
+    let plain = cases(&format!("steps: [{{upgrade: {{values: {{ipv6: {{enabled: n}}}}}}}}]\n{PING}"));
+    assert_eq!(chart(&plain[0]), json!({"ipv6": {"enabled": false}}));
 }
 
 #[test]

@@ -34,7 +34,7 @@ pub struct ScenarioFile {
     #[serde(default)]
     pub cluster: ClusterFile,
     /// Helm values, verbatim. `null` takes a value away, as in Helm.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "topology::values::read")]
     pub values: Map<String, Value>,
     /// Arguments of `helm --set`, as typed after the shell took its quotes: `devices={enp0s6,tailscale0}`. They are
     /// applied after `values`.
@@ -84,7 +84,7 @@ impl Full for Axis {
 )]
 pub struct OverrideFile {
     /// Helm values, laid over the scenario's: maps are merged, all else is replaced, `null` takes away.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "topology::values::read")]
     pub values: Map<String, Value>,
     /// More arguments of `helm --set`, after the scenario's.
     #[serde(default)]

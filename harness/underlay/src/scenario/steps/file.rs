@@ -78,7 +78,7 @@ pub enum StepFile {
 )]
 pub struct InstallFile {
     /// Helm values, laid over the scenario's and the variant's: those are the values file that is still there.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "topology::values::read")]
     pub values: Map<String, Value>,
     /// More arguments of `helm --set`.
     #[serde(default)]
@@ -96,7 +96,7 @@ pub struct InstallFile {
 )]
 pub struct UpgradeFile {
     /// Helm values. Without a flag they are all there is, as with Helm; without values and a flag all stay.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "topology::values::read")]
     pub values: Map<String, Value>,
     /// More arguments of `helm --set`.
     #[serde(default)]
