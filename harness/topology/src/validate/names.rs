@@ -6,6 +6,29 @@ use crate::source::{Diagnostic, Mistakes, Position, Spanned, shown};
 const TAKEN: [&str; 9] =
     ["lo", "all", "default", ".", "..", "cilium_host", "cilium_net", "cilium_vxlan", "cilium_geneve"];
 
+/// What beside nodes is named where places are, with what that is.
+const PLACES: [(&str, &str); 2] =
+    [("internet", "the lab's internet is called so"), ("vcn", "`vcn/NAME` is a VCN's gateway")];
+
+/// How the links of pods begin on each node that has some: `lxc-pod`, `lxc-coredns`.
+const PODS: &str = "lxc-";
+
+/// A node's name: a label, and no other place's.
+pub(super) fn node(name: &Spanned<String>, mistakes: &mut Mistakes<'_>) {
+    label(name, "a node's name", mistakes);
+    if let Some((_, other)) = PLACES.iter().find(|(place, _)| *place == name.as_str()) {
+        quoted(name, mistakes, &format!("can't be a node's name: {other}")).help("choose another");
+    }
+}
+
+/// An interface of a node that has pods: none of theirs.
+pub(super) fn beside_pods(name: &Spanned<String>, mistakes: &mut Mistakes<'_>) {
+    if name.starts_with(PODS) {
+        quoted(name, mistakes, "is taken")
+            .help("on the cluster's nodes, links to pods begin with `lxc-`: choose another name");
+    }
+}
+
 /// A DNS label (RFC 1123): what host names and Kubernetes names are made of. `what` is "a node's name".
 pub(super) fn label(name: &Spanned<String>, what: &str, mistakes: &mut Mistakes<'_>) {
     let problem = label_problem(name);

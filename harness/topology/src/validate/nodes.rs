@@ -59,7 +59,7 @@ struct Reader<'a, 'm, 's> {
 
 impl Reader<'_, '_, '_> {
     fn node(&mut self, name: &Spanned<String>, file: &NodeFile) -> Node {
-        names::label(name, "a node's name", self.mistakes);
+        names::node(name, self.mistakes);
         let role = match file.role.as_ref().map(|role| role.value) {
             Some(RoleFile::ControlPlane) => Role::ControlPlane,
             Some(RoleFile::Host) => Role::Host,
@@ -108,6 +108,9 @@ impl Reader<'_, '_, '_> {
         }
         for (name, file) in files.iter().take(MAX_INTERFACES) {
             names::interface(name, self.mistakes);
+            if read.role != Role::Host {
+                names::beside_pods(name, self.mistakes);
+            }
             if self.overlay.is_some_and(|overlay| overlay.interface == name.value) {
                 self.mistakes
                     .add(name.at, format!("`{name}` is the overlay's interface"))

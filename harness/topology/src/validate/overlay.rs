@@ -19,6 +19,7 @@ pub(super) fn read(file: Option<&OverlayFile>, mistakes: &mut Mistakes<'_>) -> O
     let file = file?;
     if let Some(interface) = &file.interface {
         names::interface(interface, mistakes);
+        names::beside_pods(interface, mistakes);
     }
     if let Some(port) = file.port.as_ref().filter(|port| port.value == 0) {
         mistakes.add(port.at, "port 0 can't be listened on").help("1 to 65535; Tailscale's is 41641");
