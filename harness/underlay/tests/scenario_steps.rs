@@ -232,6 +232,19 @@ fn what_was_taken_counts_and_is_not_judged_again() {
     assert!(wrong.contains("`worker/enp0s6` is down when this step comes"), "{wrong}");
 }
 
+#[test]
+fn addresses_have_no_leading_zeros() {
+    let case = &cases("")[0];
+    for step in [
+        "address-add: {master/enp0s6: 010.0.0.77/24}",
+        "route-add: {on: master, to: 010.9.0.0/16, via: 10.0.0.1, dev: enp0s6}",
+        "block: {name: filter, at: vcn/a, from: 010.0.0.0/24}",
+    ] {
+        let wrong = scenario::steps(step, "here", case, &[]).expect_err(step).to_string();
+        assert!(wrong.contains("no leading zeros"), "{wrong}");
+    }
+}
+
 /// A lab has Cilium from its beginning on, or from the step on that installs it; Helm may refuse that one.
 #[test]
 fn cilium_is_installed_once() {

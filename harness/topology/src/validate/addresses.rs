@@ -28,7 +28,7 @@ pub(super) fn address(text: &Spanned<AddressText>, mistakes: &mut Mistakes<'_>) 
 /// An address with the length of its network's prefix; its host part stays.
 pub(super) fn with_prefix(text: &str, at: Position, mistakes: &mut Mistakes<'_>) -> Option<Ipv4Net> {
     let written = text.trim();
-    let Some(net) = parse(written) else {
+    let Some(net) = cidr(written) else {
         let help = match written.parse::<Ipv4Addr>() {
             Ok(address) => format!("the prefix length is missing: {address}/24, if the network is a /24"),
             Err(_) => address_help(written, "10.0.0.5/24"),
@@ -52,7 +52,7 @@ pub(super) fn with_prefix(text: &str, at: Position, mistakes: &mut Mistakes<'_>)
 /// A network in CIDR notation, with room for a gateway and a node: /8 to /30.
 pub(super) fn network(text: &Spanned<CidrText>, what: &str, mistakes: &mut Mistakes<'_>) -> Option<Ipv4Net> {
     let written = text.0.trim();
-    let Some(net) = parse(written) else {
+    let Some(net) = cidr(written) else {
         let help = match written.parse::<Ipv4Addr>() {
             Ok(address) => format!("the prefix length is missing: {address}/24, for instance"),
             Err(_) => address_help(written, "10.0.0.0/24"),
@@ -73,8 +73,9 @@ pub(super) fn network(text: &Spanned<CidrText>, what: &str, mistakes: &mut Mista
     usable(net.network(), text.at, mistakes).then_some(net)
 }
 
-/// Stricter than ipnet's own parser, which reads 010.0.0.1 as 10.0.0.1 where others read 8.0.0.1.
-fn parse(written: &str) -> Option<Ipv4Net> {
+/// A network or an address with its prefix length. Stricter than ipnet's own parser, which reads 010.0.0.1 as 10.0.0.1
+/// where others read 8.0.0.1.
+pub fn cidr(written: &str) -> Option<Ipv4Net> {
     let (address, prefix) = written.split_once('/')?;
     let digits = (1..=2).contains(&prefix.len()) && prefix.bytes().all(|byte| byte.is_ascii_digit());
     let prefix = prefix.parse().ok().filter(|_| digits)?;
@@ -114,7 +115,8 @@ fn usable(address: Ipv4Addr, at: Position, mistakes: &mut Mistakes<'_>) -> bool 
     false
 }
 
-fn address_help(written: &str, example: &str) -> String {
+/// What would be right where text is no address or network.
+pub fn address_help(written: &str, example: &str) -> String {
     let before = written.split('/').next().unwrap_or_default();
     let parts: Vec<&str> = before.split('.').collect();
     if before.parse::<Ipv6Addr>().is_ok() {

@@ -2,6 +2,7 @@
 //! place.
 
 mod addresses;
+pub use addresses::{address_help, cidr};
 mod claims;
 mod internet;
 mod names;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ipnet::Ipv4Net;
 use topology::source::{Spanned, shown};
+use topology::validate::{address_help, cidr};
 
 use super::report::Report;
 
@@ -24,10 +25,10 @@ pub(super) fn address(text: &Spanned<String>, report: &mut Report<'_>) -> Option
 
 /// A range of the cluster.
 pub(super) fn range(text: &Spanned<String>, report: &mut Report<'_>) -> Option<Ipv4Net> {
-    let Ok(net) = text.trim().parse::<Ipv4Net>() else {
+    let Some(net) = cidr(text.trim()) else {
         let help = match text.trim().parse::<Ipv4Addr>() {
             Ok(address) => format!("the prefix length is missing: {address}/16, for instance"),
-            Err(_) => "write it as 10.244.0.0/16".to_owned(),
+            Err(_) => address_help(text.trim(), "10.244.0.0/16"),
         };
         report.add(text.at, format!("`{}` is not a network in CIDR notation", shown(text))).help(help);
         return None;

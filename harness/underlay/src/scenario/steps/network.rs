@@ -6,6 +6,7 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 use topology::Network;
 use topology::source::{Position, Spanned, choices, shown};
+use topology::validate::{address_help, cidr};
 
 use super::file::{BlockFile, ImpairFile, RouteFile, StepFile};
 use super::world::{State, World, overlay_link};
@@ -136,11 +137,11 @@ fn appears(written: &Spanned<String>, world: &mut World<'_>, report: &mut Report
 }
 
 fn with_prefix(written: &Spanned<String>, report: &mut Report<'_>) -> Option<Ipv4Net> {
-    let net = written.trim().parse().ok();
+    let net = cidr(written.trim());
     if net.is_none() {
         report
             .add(written.at, format!("`{}` is not an address with its prefix length", shown(written)))
-            .help("such as 10.0.0.77/24");
+            .help(address_help(written.trim(), "10.0.0.77/24"));
     }
     net
 }
@@ -200,7 +201,7 @@ fn route(file: &RouteFile, world: &World<'_>, report: &mut Report<'_>) -> Option
 /// An address or a network, without bits beyond its prefix length.
 fn network_of(written: &Spanned<String>, report: &mut Report<'_>) -> Option<Ipv4Net> {
     let text = written.trim();
-    let net = text.parse::<Ipv4Net>().ok().or_else(|| text.parse::<Ipv4Addr>().ok().map(Ipv4Net::from));
+    let net = cidr(text).or_else(|| text.parse::<Ipv4Addr>().ok().map(Ipv4Net::from));
     match net {
         Some(net) if net.addr() == net.network() => Some(net),
         Some(net) => {
@@ -215,7 +216,7 @@ fn network_of(written: &Spanned<String>, report: &mut Report<'_>) -> Option<Ipv4
         None => {
             report
                 .add(written.at, format!("`{}` is neither an address nor a network", shown(written)))
-                .help("such as 10.9.0.0/16 or 8.8.8.8");
+                .help(address_help(text, "10.9.0.0/16 or 8.8.8.8"));
             None
         }
     }
