@@ -14,7 +14,8 @@ use super::terse::Terse;
 use super::{place, text};
 use crate::case::{Cluster, Place, Workload};
 
-/// What a combination says about kubelet and the cluster: of several layers, the last that says a thing.
+/// What a combination says about kubelet and the cluster: of several layers, the last that speaks of kubelet, and of the
+/// cluster's addresses the last that gives each.
 #[derive(Default, Clone)]
 pub(super) struct Layers<'a> {
     node_ip: Option<&'a Spanned<Terse<NodeIpsFile>>>,
@@ -27,8 +28,9 @@ pub(super) struct Layers<'a> {
 }
 
 impl<'a> Layers<'a> {
+    /// In place of what layers before it say: without `--node-ip` kubelet takes the default.
     pub(super) fn kubelet(&mut self, file: &'a KubeletFile) {
-        self.node_ip = file.node_ip.as_ref().or(self.node_ip);
+        self.node_ip = file.node_ip.as_ref();
     }
 
     pub(super) fn cluster(&mut self, file: &'a ClusterFile) {
