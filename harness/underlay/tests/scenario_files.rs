@@ -2,6 +2,7 @@
 //! says.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::json;
 use topology::source::Source;
@@ -176,6 +177,18 @@ variants:
     assert_eq!(case("first/nothing").cluster.node_ips["master"].to_string(), "100.64.0.1");
 }
 
+/// What a variant says of kubelet stands in place of what the scenario says, if it is nothing too.
+#[test]
+fn a_variant_takes_the_node_ip_away() {
+    let all = cases(&format!(
+        "kubelet: {{node-ip: overlay}}
+variants: {{as-it-is: {{}}, bare: {{kubelet: {{}}}}, none: {{kubelet: {{node-ip: null}}}}}}
+{PING}"
+    ));
+    let addresses: Vec<String> = all.iter().map(|case| case.cluster.node_ips["master"].to_string()).collect();
+    assert_eq!(addresses, ["100.64.0.1", "10.0.0.239", "10.0.0.239"]);
+}
+
 /// Helm takes `yes` for a boolean, and so wherever values stand; elsewhere in the file it is a word.
 #[test]
 fn values_are_what_helm_reads() {
@@ -341,4 +354,18 @@ fn two_files_of_one_name_are_wrong() {
     let wrong = scenario::load_all(&[folder.path().to_owned()], &Overrides::default()).expect_err("two of one name");
     assert_eq!(wrong.len(), 1);
     assert!(wrong[0].to_string().contains("another file is called `table` too"), "{}", wrong[0]);
+    let check = Command::new(env!("CARGO_BIN_EXE_underlay")).arg("check").arg(folder.path()).output().expect("it runs");
+    let said = String::from_utf8_lossy(&check.stderr);
+    assert_eq!(check.status.code(), Some(2), "what `test` refuses: {said}");
+    assert!(said.contains("another file is called `table` too"), "{said}");
+}
+
+/// A leading zero is octal to some, and nothing to others.
+#[test]
+fn a_range_has_no_leading_zeros() {
+    let text =
+        format!("topology: topologies/split-vcn.yaml\ncilium: 1.18.2\ncluster: {{pod-cidr: 010.244.0.0/16}}\n{PING}");
+    let source = Source::from_bytes(root().join("test.yaml").display().to_string(), text).expect("text");
+    let wrong = scenario::parse(&source, &Overrides::default()).expect_err("it has one").to_string();
+    assert!(wrong.contains("`010.244.0.0/16` is not a network") && wrong.contains("no leading zeros"), "{wrong}");
 }

@@ -1,5 +1,6 @@
 //! `underlay check`: validates files, builds nothing.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -33,10 +34,19 @@ pub(super) fn run(args: &Args) -> Result<u8, Stop> {
     // Folders are looked through for both kinds; `discover` leaves out a folder of topologies only below another.
     let files = scenario::discover(&asked).map_err(|wrong| Stop::Files(vec![wrong]))?;
     let mut wrong = Vec::new();
+    let mut names: BTreeMap<String, &Path> = BTreeMap::new();
     let mut out = io::stdout().lock();
     for file in &files {
         match check(file) {
-            Ok(found) => writeln!(out, "{}: {found}", file.display())?,
+            Ok(Found::Topology(words)) => writeln!(out, "{}: {words}", file.display())?,
+            Ok(Found::Scenario(words)) => {
+                writeln!(out, "{}: {words}", file.display())?;
+                let name = scenario::scenario_id(file);
+                // Of each by itself nothing is wrong; both together no command takes.
+                if let Some(other) = names.insert(name.clone(), file) {
+                    wrong.push(scenario::same_name(&name, file, other));
+                }
+            }
             Err(diagnostics) if wrong.contains(&diagnostics) => {}
             Err(diagnostics) => wrong.push(diagnostics),
         }
@@ -45,7 +55,12 @@ pub(super) fn run(args: &Args) -> Result<u8, Stop> {
 }
 
 /// What a file holds, in words.
-fn check(file: &Path) -> Result<String, Diagnostics> {
+enum Found {
+    Topology(String),
+    Scenario(String),
+}
+
+fn check(file: &Path) -> Result<Found, Diagnostics> {
     let source = Source::read(file)?;
     let keys: IndexMap<String, IgnoredAny> = source.parse()?;
     let has = |known: &[&str]| known.iter().filter(|key| keys.contains_key(**key)).count();
@@ -53,11 +68,12 @@ fn check(file: &Path) -> Result<String, Diagnostics> {
     if topology > scenario {
         let network = topology::parse(&source)?;
         let count = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
-        return Ok(format!("topology, {}, {}", count(network.nodes.len(), "node"), count(network.vcns.len(), "VCN")));
+        let (nodes, vcns) = (count(network.nodes.len(), "node"), count(network.vcns.len(), "VCN"));
+        return Ok(Found::Topology(format!("topology, {nodes}, {vcns}")));
     }
     if scenario > 0 {
         let cases = scenario::parse(&source, &Overrides::default())?.len();
-        return Ok(format!("scenario, {cases} {}", if cases == 1 { "case" } else { "cases" }));
+        return Ok(Found::Scenario(format!("scenario, {cases} {}", if cases == 1 { "case" } else { "cases" })));
     }
     let mut diagnostic = Diagnostic::of_file(source.file(), "neither a scenario nor a topology");
     diagnostic.help("a scenario has the keys `topology` and `expect`, a topology `nodes` and `vcns`");

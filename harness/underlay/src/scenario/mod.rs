@@ -75,10 +75,7 @@ pub fn load_all(paths: &[PathBuf], overrides: &Overrides) -> Result<Vec<Case>, V
     for path in discover(paths).map_err(|wrong| vec![wrong])? {
         let name = scenario_id(&path);
         if let Some(other) = names.get(&name) {
-            let message = format!("another file is called `{name}` too: {}", other.display());
-            let mut diagnostic = Diagnostic::of_file(path.display().to_string(), message);
-            diagnostic.help("rename one: reports and filters know a scenario by its path below `scenarios`");
-            wrong.push(diagnostic.into());
+            wrong.push(same_name(&name, &path, other));
         }
         match load(&path, overrides) {
             Ok(more) => cases.extend(more),
@@ -89,6 +86,14 @@ pub fn load_all(paths: &[PathBuf], overrides: &Overrides) -> Result<Vec<Case>, V
         names.insert(name, path);
     }
     if wrong.is_empty() { Ok(cases) } else { Err(wrong) }
+}
+
+/// What is wrong with a scenario that has the name of another.
+pub(crate) fn same_name(name: &str, path: &Path, other: &Path) -> Diagnostics {
+    let message = format!("another file is called `{name}` too: {}", other.display());
+    let mut diagnostic = Diagnostic::of_file(path.display().to_string(), message);
+    diagnostic.help("rename one: reports and filters know a scenario by its path below `scenarios`");
+    diagnostic.into()
 }
 
 /// A probe that was asked for outside of a file, on a network: from a place, and what, as a file has it,
