@@ -26,8 +26,8 @@ const POLL: Duration = Duration::from_millis(20);
 
 /// A cluster that runs, as steps see it.
 pub trait Stage: Send {
-    /// Takes a step that changes something. What comes back is a remark for the report: that Helm refuses the values,
-    /// for one.
+    /// Takes a step that changes something. What comes back is a remark for the report: that Helm refuses the values, and
+    /// so nothing has changed.
     ///
     /// # Errors
     /// What kept it from being taken; that ends the case.
