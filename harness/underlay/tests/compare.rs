@@ -331,6 +331,26 @@ fn underlay(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_underlay")).args(arguments).current_dir(root).output().expect("it runs")
 }
 
+/// Such a name is a version's, with what may stand behind one.
+#[test]
+fn a_file_whose_name_begins_with_a_version_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("1.18.2-main.json"), "{}").unwrap();
+    std::fs::write(folder.path().join("1.18-values.yaml"), "- devices").unwrap();
+    for (file, told) in [
+        ("1.18.2-main.json", "1.18.2-main.json: the report can't be read"),
+        ("1.18-values.yaml", "1.18-values.yaml"),
+        ("1.18.2-gone.json", "`1.18.2-gone.json` is no version, no model, and no file that is here"),
+    ] {
+        let program = Path::new(env!("CARGO_BIN_EXE_underlay"));
+        let output = Command::new(program).args(["compare", "1.18.2", file]).current_dir(folder.path()).output();
+        let output = output.expect("it runs");
+        assert_eq!(output.status.code(), Some(i32::from(exit::USAGE)), "{file}: {output:?}");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(error.contains(told), "{file} should tell of {told:?}:\n{error}");
+    }
+}
+
 #[test]
 fn misuse_is_told_and_nothing_is_built() {
     let folder = tempfile::tempdir().unwrap();

@@ -80,15 +80,17 @@ impl std::str::FromStr for Side {
             return Ok(Self::Model(model.parse()?));
         }
         let path = Path::new(text);
-        let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+        // Files first: what a version may end with, `1.18.2-main`, may have `.json` behind it.
+        match path.extension().and_then(|ending| ending.to_str()) {
+            Some("yaml" | "yml" | "json") if !path.is_file() => return Err(SideError::Unknown(text.to_owned())),
+            Some("yaml" | "yml") => return Self::values(path).map_err(SideError::Values),
+            Some("json") => return Self::report(path),
+            _ => {}
+        }
         match Version::parse(text) {
             Ok(version) => Ok(Self::Version(version)),
-            Err(VersionError::Malformed(_)) if !path.is_file() => Err(SideError::Unknown(text.to_owned())),
-            Err(VersionError::Malformed(_)) => match ending {
-                "yaml" | "yml" => Self::values(path).map_err(SideError::Values),
-                "json" => Self::report(path),
-                _ => Err(SideError::Kind(path.to_owned())),
-            },
+            Err(VersionError::Malformed(_)) if path.is_file() => Err(SideError::Kind(path.to_owned())),
+            Err(VersionError::Malformed(_)) => Err(SideError::Unknown(text.to_owned())),
             Err(error) => Err(error.into()),
         }
     }
