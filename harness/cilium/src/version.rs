@@ -42,7 +42,8 @@ impl fmt::Display for Minor {
     }
 }
 
-/// A Cilium version the model knows. Shown as the user wrote it; compared by minor line, then patch release.
+/// A Cilium version the model knows. Shown as the user wrote it; compared by minor line, then patch release: a line
+/// without one is its latest, and a pre-release comes before its release.
 #[derive(Debug, Clone)]
 pub struct Version {
     text: String,
@@ -170,6 +171,32 @@ impl PartialOrd for Version {
 
 impl Ord for Version {
     fn cmp(&self, other: &Self) -> Ordering {
-        (self.minor, self.patch).cmp(&(other.minor, other.patch))
+        self.rank().cmp(&other.rank())
+    }
+}
+
+/// A part of a pre-release's name, in the order of semantic versions: numbers by their value, and before words.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Part<'a> {
+    Number(u64),
+    Word(&'a str),
+}
+
+impl<'a> Part<'a> {
+    fn of(text: &'a str) -> Self {
+        text.parse::<u64>().map_or(Self::Word(text), Self::Number)
+    }
+}
+
+impl Version {
+    /// What versions are compared by.
+    fn rank(&self) -> (Minor, u32, bool, Vec<Part<'_>>) {
+        // What is built from a release's source is that release.
+        let text = self.text.split_once('+').map_or(self.text.as_str(), |(text, _)| text);
+        let before = text.split_once('-').map(|(_, before)| before);
+        let parts: Vec<_> = before.map(|before| before.split('.').map(Part::of).collect()).unwrap_or_default();
+        // As the rules have it, `1.17` is the line's latest; what comes before the line comes before all of it.
+        let patch = self.patch.unwrap_or(if before.is_some() { 0 } else { u32::MAX });
+        (self.minor, patch, before.is_none(), parts)
     }
 }

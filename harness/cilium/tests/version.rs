@@ -1,6 +1,6 @@
 //! Version texts.
 
-use cilium::{Checked, Minor, Version};
+use cilium::{Checked, Minor, Rules, Version};
 
 #[test]
 fn forms() {
@@ -41,6 +41,32 @@ fn order_is_numeric() {
     assert!(version("1.18.2") < version("1.18.10"));
     assert!(version("1.14.19") < version("1.15.0"));
     assert_eq!(version("v1.18.2"), version("1.18.2"));
+}
+
+#[test]
+fn a_line_is_its_latest_release_and_a_pre_release_comes_before_its_release() {
+    let version = |text| Version::parse(text).expect(text);
+    let sorted = [
+        "1.16",
+        "1.17.0-pre.3",
+        "1.17.0-rc.1",
+        "1.17.0-rc.2",
+        "1.17.0-rc.10",
+        "1.17.0",
+        "1.17.8",
+        "1.17",
+        "1.18-rc.0",
+        "1.18.0",
+        "1.18",
+    ];
+    for pair in sorted.windows(2) {
+        assert!(version(pair[0]) < version(pair[1]), "{} comes before {}", pair[0], pair[1]);
+    }
+    assert_ne!(version("1.19.0-rc.1"), version("1.19.0"));
+    assert_eq!(version("1.18.2+build.7"), version("1.18.2"));
+    // The order says nothing of the rules: those of a pre-release are its release's.
+    assert_eq!(Rules::of(&version("1.17.0-rc.1")), Rules::of(&version("1.17.0")));
+    assert_eq!(Rules::of(&version("1.17")), Rules::of(&version("1.17.8")));
 }
 
 #[test]

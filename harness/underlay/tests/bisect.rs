@@ -97,6 +97,8 @@ fn misuse_is_told_and_nothing_is_built() {
     let case = "scenarios/devices/node-ip-overlay.yaml::tailscale0";
     for (arguments, told) in [
         (&["--good", "1.19", "--bad", "1.18.2", case][..], "not older than the bad one"),
+        // A line is its latest release.
+        (&["--good", "1.17", "--bad", "1.17.0", case], "not older than the bad one"),
         (&["--good", "1.18.2", "--bad", "1.18.4", case], "knows no difference between 1.18.2 and 1.18.4"),
         (&["--good", "1.18.2", "--bad", "1.21", case], "Cilium 1.21 is too new"),
         (&["--good", "1.18.2", case], "--bad"),
