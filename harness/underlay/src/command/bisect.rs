@@ -23,6 +23,7 @@ use crate::exit;
 use crate::report::human::{shown, wrap};
 use crate::report::paint::{Color, Paint};
 use crate::report::schema;
+use crate::report::table::about_in;
 use crate::runner;
 use crate::scenario::Overrides;
 use crate::verdict::Verdict;
@@ -292,11 +293,11 @@ fn check_end(index: usize, last: usize, step: &Step, judged_by: &str) -> Result<
         return Ok(());
     }
     let mut message = format!("{} is said to be {said}, and is {} (judged by {judged_by})", step.candidate, step.mark);
-    let wrong = step.results.iter().flat_map(|case| &case.checks).find(|check| check.verdict != Verdict::Pass);
-    if let Some(check) = wrong.filter(|_| said == Mark::Good) {
+    let wrong = step.results.iter().flat_map(|case| case.unmet()).next();
+    if let Some((at, check)) = wrong.filter(|_| said == Mark::Good) {
         let measured = shown(&check.measured);
         let expected = shown(&check.expected);
-        message = format!("{message}: {} is {measured}, expected {expected}", check.id);
+        message = format!("{message}: {} is {measured}, expected {expected}", about_in(at, check));
     }
     Err(Stop::usage(message, "name another end, or say what decides with --subject and --expect"))
 }

@@ -10,6 +10,7 @@ use super::{Args, Stop};
 use crate::case::{Case, Check, Expected, ExpectedOutcome, ExpectedProbe, NodeFact, Subject};
 use crate::compare::Label;
 use crate::compare::side::{Files, Side, is_same};
+use crate::step::{self, Action, Step};
 
 /// Something to try.
 pub(super) struct Candidate {
@@ -79,7 +80,7 @@ fn versions(good: &Version, bad: &Version) -> Result<Vec<Version>, Stop> {
 fn judged(args: &Args, case: &Case) -> Result<Case, Stop> {
     let mut case = case.clone();
     let Some(subject) = &args.subject else {
-        if case.expectations.is_empty() {
+        if case.expectations.is_empty() && !asserts(&case.steps) {
             return Err(Stop::usage(
                 format!("{} expects nothing, so it is always good", case.id()),
                 "say what decides: --subject NAME --expect works",
@@ -99,7 +100,35 @@ fn judged(args: &Args, case: &Case) -> Result<Case, Stop> {
         let message = format!("{}::{} expects nothing of `{subject}`", case.file.display(), case.variant);
         return Err(Stop::usage(message, "say what is good: --expect works"));
     }
+    // Nothing but the subject decides.
+    silence(&mut case.steps);
     Ok(case)
+}
+
+/// Whether steps can make a case bad.
+fn asserts(steps: &[Step]) -> bool {
+    step::flat(steps).into_iter().any(|step| match &step.action {
+        Action::Check { expectations, .. } => !expectations.is_empty(),
+        Action::WaitFor { .. } => true,
+        Action::During { streams, .. } => streams.iter().any(|stream| stream.lost.is_some() || stream.gap.is_some()),
+        _ => false,
+    })
+}
+
+/// Takes away what is asserted between steps. What is waited for stays: it orders what happens.
+fn silence(steps: &mut [Step]) {
+    for step in steps {
+        match &mut step.action {
+            Action::Check { expectations, .. } => expectations.clear(),
+            Action::During { streams, steps } => {
+                for stream in streams {
+                    (stream.lost, stream.gap) = (None, None);
+                }
+                silence(steps);
+            }
+            _ => {}
+        }
+    }
 }
 
 /// What a name means: a probe; a decision, of every node.
@@ -142,4 +171,60 @@ fn expected(subject: &Subject, text: &str) -> Result<Expected, Stop> {
         "off" => Value::Bool(false),
         _ => serde_json::from_str(text).unwrap_or_else(|_| word()),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use clap::Parser;
+
+    use super::*;
+    use crate::scenario::{self, Overrides};
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    /// What decides of a case whose scenario is the guide's network with one probe and `rest`.
+    fn judged_of(rest: &str, more: &[&str]) -> Result<Case, Stop> {
+        let text = format!(
+            "topology: ../topologies/split-vcn.yaml\ncilium: 1.18.2\n\
+             probes: {{ping: {{icmp: worker/pod, from: master/pod}}}}\n{rest}"
+        );
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios/test.yaml").display().to_string();
+        let source = topology::source::Source::from_bytes(file, text).expect("text");
+        let cases = scenario::parse(&source, &Overrides::default()).unwrap_or_else(|wrong| panic!("{wrong}"));
+        let line = ["bisect", "test.yaml", "--good", "1.17", "--bad", "1.18"].iter().chain(more).copied();
+        judged(&Line::try_parse_from(line).unwrap_or_else(|error| panic!("{error}")).args, &cases[0])
+    }
+
+    const CHECK: &str = "{expect: {probes: {ping: works}}}";
+    const BOUND: &str = "{during: {probes: {ping: {lost: {max: 0}, gap: {max: 1s}}}, steps: [{restart: agents}]}}";
+
+    #[test]
+    fn what_is_asserted_in_steps_only_decides_too() {
+        for step in [CHECK, BOUND, "{wait-for: {probe: ping}}"] {
+            assert!(judged_of(&format!("steps: [{step}]"), &[]).is_ok(), "{step} can fail");
+        }
+        for rest in ["", "steps: [{restart: agents}]"] {
+            let Err(Stop::Usage { message, .. }) = judged_of(rest, &[]) else { panic!("{rest:?} expects nothing") };
+            assert!(message.contains("expects nothing"), "{message}");
+        }
+    }
+
+    #[test]
+    fn with_a_subject_nothing_in_steps_decides() {
+        let inner = format!("{{during: {{probes: {{ping: {{}}}}, steps: [{CHECK}]}}}}");
+        let rest = format!("steps: [{CHECK}, {BOUND}, {inner}]\nexpect: [{{probes: {{ping: works}}}}]");
+        let whole = judged_of(&rest, &[]).unwrap_or_else(|stop| panic!("{stop}"));
+        assert!(asserts(&whole.steps));
+        for more in [&["--subject", "ping"][..], &["--subject", "ping", "--expect", "fails"]] {
+            let case = judged_of(&rest, more).unwrap_or_else(|stop| panic!("{stop}"));
+            assert!(!asserts(&case.steps), "{:?}", case.steps);
+            assert_eq!((case.expectations.len(), case.steps.len()), (1, 3), "the steps are taken all the same");
+        }
+    }
 }
