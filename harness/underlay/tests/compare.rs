@@ -11,8 +11,9 @@ use cilium::{Model, Version};
 use probe::Evidence;
 use probe::deathwatch::{Cause, Death};
 use probe::evidence::{Outcome, Silence};
-use support::{case, death, expect, observed, outcome, ping, reply};
-use underlay::case::{Case, ExpectedOutcome, Place, ProbeKind, ProbeSpec};
+use serde_json::json;
+use support::{case, death, expect, expect_fact, observed, outcome, ping, reply};
+use underlay::case::{Case, ExpectedOutcome, NodeFact, Place, ProbeKind, ProbeSpec};
 use underlay::compare::alike::decide_alike;
 use underlay::compare::{self, Comparison, Label, Trend, differing_rules, html, human, markdown};
 use underlay::exit;
@@ -73,6 +74,25 @@ fn what_is_decided_alike_need_not_be_run() {
     assert!(!both("unset", &Action::Install(values)), "what is decided then differs");
     let link = Link { node: "master".to_owned(), interface: "enp0s6".to_owned() };
     assert!(!both("unset", &Action::LinkDown(link)), "what links come to is only known then");
+}
+
+/// Found and named, the same devices are selected; why others are left out is worded otherwise.
+#[test]
+fn reasons_count_where_a_check_between_steps_asks_for_them() {
+    let with = |variant, steps: &[Step]| {
+        let mut case = cilium(variant, "1.18.2");
+        case.steps = steps.to_vec();
+        case
+    };
+    let alike = |steps: &[Step]| decide_alike(&with("unset", steps), &with("enp0s6,tailscale0", steps));
+    let step = |action| Step { action, line: 9 };
+    let check = |fact, value| step(Action::Check { name: None, expectations: vec![expect_fact(fact, value, 9)] });
+    assert!(alike(&[]));
+    assert!(alike(&[check(NodeFact::PodMtu, json!(1230))]), "who asks for something else");
+    let reasons = check(NodeFact::NotSelected, json!({"lo": "excluded flag set"}));
+    assert!(!alike(std::slice::from_ref(&reasons)));
+    let inner = step(Action::During { streams: Vec::new(), steps: vec![reasons] });
+    assert!(!alike(&[inner]), "during a stream too");
 }
 
 #[test]

@@ -3,11 +3,11 @@
 
 use cilium::{Decisions, Rules};
 
-use crate::case::{Case, NodeFact};
+use crate::case::{Case, Check, NodeFact, Subject};
 use crate::engine::netns::agents;
 use crate::engine::story::{Story, Taken};
 use crate::engine::{inputs, install};
-use crate::step::{self, Action};
+use crate::step::{self, Action, Step};
 
 /// Whether Helm says the same to both, and each agent decides the same in everything that is carried out or asserted,
 /// from the beginning to the end; whatever the reasons. Foretold from the topology, without building it. False where it
@@ -101,10 +101,13 @@ fn start(story: &mut Story) -> Moment {
 fn outcome(mut decisions: Decisions, case: &Case) -> Decisions {
     decisions.because.clear();
     decisions.devices.iter_mut().for_each(|device| device.reason.clear());
-    let asserts_reasons = case
-        .expectations
-        .iter()
-        .any(|check| matches!(check.subject, crate::case::Subject::Node { fact: NodeFact::NotSelected, .. }));
+    let asks = |check: &Check| matches!(check.subject, Subject::Node { fact: NodeFact::NotSelected, .. });
+    let asks_then = |step: &Step| match &step.action {
+        Action::Check { expectations, .. } => expectations.iter().any(asks),
+        _ => false,
+    };
+    // Agents that start here may be looked at by any check that follows.
+    let asserts_reasons = case.expectations.iter().any(asks) || step::flat(&case.steps).into_iter().any(asks_then);
     if !asserts_reasons {
         decisions.not_selected.iter_mut().for_each(|device| device.reason.clear());
     }
