@@ -15,14 +15,14 @@ use serde_json::json;
 use support::{case, death, expect, expect_fact, observed, outcome, ping, reply};
 use underlay::case::{Case, ExpectedOutcome, NodeFact, Place, ProbeKind, ProbeSpec};
 use underlay::compare::alike::decide_alike;
-use underlay::compare::{self, Comparison, Label, Trend, differing_rules, html, human, markdown};
+use underlay::compare::{self, CellChange, Comparison, Label, Trend, differing_rules, html, human, markdown};
 use underlay::exit;
 use underlay::observed::{EngineError, Observed};
 use underlay::report::paint::Paint;
 use underlay::report::schema;
 use underlay::step::{Action, Chart, Link, Step};
 use underlay::timeline::{StepSeen, Timeline};
-use underlay::verdict::{Provenance, judge};
+use underlay::verdict::{Provenance, Verdict, judge};
 
 const PING: &str = "pod-to-pod";
 
@@ -248,6 +248,68 @@ fn a_check_between_steps_has_cells_of_its_own() {
 
     let same = compared(&[checked("1.18.2", death())], &[checked("1.18.2", death())]);
     assert!(same.changed.is_empty(), "{same:#?}");
+}
+
+#[test]
+fn a_step_is_the_same_in_the_same_words_wherever_it_stands() {
+    let before = checked("1.18.2", reply());
+    let mut after = checked("1.19", death());
+    let mut restart = after.steps[0].clone();
+    restart.step = "restart agents".to_owned();
+    restart.checks.clear();
+    restart.probes.clear();
+    restart.nodes.clear();
+    after.steps.insert(0, restart);
+    let comparison = compared(&[before], &[after]);
+    let [cell] = comparison.changed[0].cells.as_slice() else { panic!("one cell changed: {comparison:#?}") };
+    let step = cell.step.as_ref().map(|at| (at.number, at.step.as_str()));
+    assert_eq!((step, cell.trend), (Some((1, "check broken")), Trend::Worse));
+
+    // Of two in the same words the second is the second.
+    let twice = |then| {
+        let mut case = checked("1.18.2", reply());
+        case.steps.extend(checked("1.18.2", then).steps);
+        case
+    };
+    let comparison = compared(&[twice(reply())], &[twice(death())]);
+    let numbers: Vec<_> =
+        comparison.changed[0].cells.iter().map(|cell| cell.step.as_ref().map(|at| at.number)).collect();
+    assert_eq!(numbers[0], Some(2), "{comparison:#?}");
+}
+
+#[test]
+fn a_check_that_only_one_has_is_told_and_what_the_case_came_to() {
+    let before = checked("1.18.2", reply());
+    let mut after = checked("1.18.2", death());
+    after.steps[0].step = "check mended".to_owned();
+    let comparison = compared(&[before], &[after]);
+    let cells: Vec<_> = comparison.changed[0].cells.iter().map(cell_text).collect();
+    assert_eq!(
+        cells,
+        [
+            ("check broken", Some("pass"), None, Trend::Neither),
+            ("check mended", None, Some("fail"), Trend::Neither),
+            ("case", Some("pass"), Some("fail"), Trend::Worse),
+        ]
+    );
+    let text = human::render(&comparison, Paint(false), 120);
+    assert!(text.contains("step 1, check") && text.contains("not there"), "{text}");
+}
+
+fn cell_text(cell: &CellChange) -> (&str, Option<&str>, Option<&str>, Trend) {
+    (&cell.subject, cell.before.as_deref(), cell.after.as_deref(), cell.trend)
+}
+
+#[test]
+fn a_verdict_that_no_cell_explains_is_a_cell() {
+    let one = |verdict: Verdict| {
+        let mut case = result(cilium("enp0s6", "1.18.2"), &[(PING, reply())]);
+        (case.verdict, case.reason) = (verdict, (verdict != Verdict::Pass).then(|| "packets were lost".to_owned()));
+        case
+    };
+    let comparison = compared(&[one(Verdict::Pass)], &[one(Verdict::Inconclusive)]);
+    let cells: Vec<_> = comparison.changed[0].cells.iter().map(cell_text).collect();
+    assert_eq!(cells, [("case", Some("pass"), Some("inconclusive: packets were lost"), Trend::Worse)]);
 }
 
 #[test]

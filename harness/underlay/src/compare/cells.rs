@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use probe::evidence::OutcomeKind;
 use serde_json::Value;
 
-use super::moment::{Common, Moment};
+use super::moment::{Alone, Common, Moment};
 use super::{Asserted, AtStep, CellChange, DecisionChange, Trend};
 use crate::case::NodeFact;
 use crate::report::human::shown;
@@ -41,8 +41,34 @@ fn nothing(case: &Case) -> Option<String> {
     (!observed).then(|| case.reason.clone().unwrap_or_else(|| "nothing was observed".to_owned()))
 }
 
+/// What the checks came to of a step that only one of two cases has.
+pub(super) fn alone(alone: Alone<'_>) -> CellChange {
+    let verdict = alone.step.checks.iter().map(|check| check.verdict).max().map(|verdict| verdict.to_string());
+    let (before, after) = if alone.is_before { (verdict, None) } else { (None, verdict) };
+    CellChange {
+        subject: alone.at.step.clone(),
+        step: Some(alone.at),
+        is_probe: false,
+        nodes: Vec::new(),
+        before,
+        after,
+        asserted: None,
+        trend: Trend::Neither,
+        behind: Vec::new(),
+    }
+}
+
+/// The one cell of two cases that came to something else though none of these cells tells why.
+pub(super) fn untold(before: &Case, after: &Case, cells: &[CellChange]) -> Vec<CellChange> {
+    let tells = |cell: &CellChange| cell.asserted.is_some_and(|verdicts| verdicts.before != verdicts.after);
+    if before.verdict == after.verdict || cells.iter().any(tells) {
+        return Vec::new();
+    }
+    whole(before, after)
+}
+
 fn whole(before: &Case, after: &Case) -> Vec<CellChange> {
-    let text = |case: &Case| match nothing(case) {
+    let text = |case: &Case| match nothing(case).as_ref().or(case.reason.as_ref()) {
         Some(reason) => format!("{}: {reason}", case.verdict),
         None => case.verdict.to_string(),
     };

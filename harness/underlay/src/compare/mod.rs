@@ -120,7 +120,7 @@ impl Origin {
 /// A step that a moment follows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AtStep {
-    /// Its number among the case's steps, from 1.
+    /// Its number, from 1, among the steps of the case before; of one that only the case after has, among its.
     pub number: usize,
     /// In words: `check broken`.
     pub step: String,
@@ -131,7 +131,8 @@ pub struct AtStep {
 pub struct CellChange {
     /// The step after which it is so; null at the end.
     pub step: Option<AtStep>,
-    /// What it is about: a probe's id, `dns-ready`, `pod-mtu`; `case` where a whole case came to nothing.
+    /// What it is about: a probe's id, `dns-ready`, `pod-mtu`; a step, where only one of the cases has it; `case` where a
+    /// whole case came to nothing, or to something else though no cell tells why.
     pub subject: String,
     /// Whether that is a probe.
     pub is_probe: bool,
@@ -237,14 +238,21 @@ pub fn compare(before: (Label, &[Case]), after: (Label, &[Case]), not_compared: 
         }
         let (mut cells, mut decisions) = (Vec::new(), Vec::new());
         let unobserved = cells::unobserved(before, after);
-        for moment in moment::common(before, after) {
+        let (moments, alone) = moment::common(before, after);
+        for moment in moments {
             let differing = decisions::changed(moment.before, moment.after);
             if unobserved.is_none() {
                 cells.extend(cells::changed(&moment, &differing));
             }
             decisions::join(&mut decisions, differing);
         }
-        cells.extend(unobserved.unwrap_or_default());
+        match unobserved {
+            Some(whole) => cells.extend(whole),
+            None => {
+                cells.extend(alone.into_iter().map(cells::alone));
+                cells.extend(cells::untold(before, after, &cells));
+            }
+        }
         summary.changed_cases += usize::from(!cells.is_empty());
         summary.changed_cells += cells.len();
         summary.worse += cells.iter().filter(|cell| cell.trend == Trend::Worse).count();

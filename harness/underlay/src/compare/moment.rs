@@ -67,19 +67,49 @@ pub(super) struct Common<'a> {
     pub after: Moment<'a>,
 }
 
-/// The moments that both cases have, in their order. A step is the same where it stands at the same place in the same
-/// words.
-pub(super) fn common<'a>(before: &'a Case, after: &'a Case) -> Vec<Common<'a>> {
-    let steps = before.steps.iter().zip(&after.steps).zip(1..);
+/// A step in which something is asserted in one of two cases only.
+pub(super) struct Alone<'a> {
+    /// Where.
+    pub at: AtStep,
+    /// The step.
+    pub step: &'a Step,
+    /// Whether it is the case before that has it.
+    pub is_before: bool,
+}
+
+/// The moments that both cases have, in the order of the case before; and steps that only one has, with checks. A step is
+/// the same in the same words; of several the first is the first, the second the second.
+pub(super) fn common<'a>(before: &'a Case, after: &'a Case) -> (Vec<Common<'a>>, Vec<Alone<'a>>) {
+    let (first, second) = (numbered(before), numbered(after));
     let told = |step: &Step| !step.checks.is_empty() || !step.probes.is_empty();
-    let steps = steps.filter(|((was, is), _)| was.step == is.step && (told(was) || told(is)));
-    let mut moments: Vec<_> = steps
-        .map(|((was, is), number)| Common {
-            step: Some(AtStep { number, step: was.step.clone() }),
-            before: Moment::at(before, was),
-            after: Moment::at(after, is),
-        })
-        .collect();
+    let at = |number: usize, step: &Step| AtStep { number, step: step.step.clone() };
+    let (mut moments, mut alone) = (Vec::new(), Vec::new());
+    for (name, (number, was)) in &first {
+        match second.get(name) {
+            Some((_, is)) if told(was) || told(is) => moments.push(Common {
+                step: Some(at(*number, was)),
+                before: Moment::at(before, was),
+                after: Moment::at(after, is),
+            }),
+            Some(_) => {}
+            None => alone.push(Alone { at: at(*number, was), step: was, is_before: true }),
+        }
+    }
+    let new = second.iter().filter(|(name, _)| !first.contains_key(*name));
+    alone.extend(new.map(|(_, (number, is))| Alone { at: at(*number, is), step: is, is_before: false }));
+    alone.retain(|alone| !alone.step.checks.is_empty());
     moments.push(Common { step: None, before: Moment::end(before), after: Moment::end(after) });
-    moments
+    (moments, alone)
+}
+
+/// Each step with its number, by its words and how often they were there before.
+fn numbered(case: &Case) -> IndexMap<(&str, usize), (usize, &Step)> {
+    let mut times: IndexMap<&str, usize> = IndexMap::new();
+    let mut all = IndexMap::new();
+    for (step, number) in case.steps.iter().zip(1..) {
+        let time = times.entry(&step.step).or_default();
+        all.insert((step.step.as_str(), *time), (number, step));
+        *time += 1;
+    }
+    all
 }
