@@ -12,10 +12,12 @@ use probe::Evidence;
 use probe::deathwatch::{Cause, Death};
 use probe::evidence::{Outcome, Silence};
 use serde_json::json;
-use support::{case, death, expect, expect_fact, observed, outcome, ping, reply};
+use support::{case, death, expect, expect_fact, observed, outcome, ping, reply, reports};
 use underlay::case::{Case, ExpectedOutcome, NodeFact, Place, ProbeKind, ProbeSpec};
 use underlay::compare::alike::decide_alike;
-use underlay::compare::{self, CellChange, Comparison, Label, Trend, differing_rules, html, human, markdown};
+use underlay::compare::{
+    self, CellChange, Comparison, Label, NotCompared, Trend, differing_rules, html, human, markdown,
+};
 use underlay::exit;
 use underlay::observed::{EngineError, Observed};
 use underlay::report::paint::Paint;
@@ -430,6 +432,28 @@ fn a_file_whose_name_begins_with_a_version_is_read() {
         assert_eq!(output.status.code(), Some(i32::from(exit::USAGE)), "{file}: {output:?}");
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(error.contains(told), "{file} should tell of {told:?}:\n{error}");
+    }
+}
+
+#[test]
+fn nothing_of_a_report_moves_the_terminal() {
+    let mut before = reports::hostile(&reports::mixed()).cases;
+    let nodes = |case: &mut schema::Case, change: fn(&mut schema::Node)| case.nodes.values_mut().for_each(change);
+    before.iter_mut().for_each(|case| nodes(case, |node| node.agent = "running".to_owned()));
+    let mut after = before.clone();
+    for case in &mut after {
+        case.checks.clear();
+        case.probes.iter_mut().for_each(|probe| probe.outcome_text = Some("answered \u{9b}2J".to_owned()));
+        nodes(case, |node| node.direct_routing_device = Some("\u{1b}]0;title\u{7}".to_owned()));
+    }
+    let mut comparison = compared(&before, &after);
+    assert!(comparison.summary.changed_cells > 0 && !comparison.changed[0].decisions.is_empty());
+    comparison.not_compared = vec![NotCompared { id: "\u{1b}[31m".to_owned(), why: "\u{1b}[32m".to_owned() }];
+    let (human, markdown, html) =
+        (human::render(&comparison, Paint(false), 80), markdown::render(&comparison), html::render(&comparison));
+    for (form, text) in [("human", human), ("markdown", markdown), ("html", html)] {
+        let control = text.chars().find(|letter| letter.is_control() && *letter != '\n');
+        assert_eq!(control, None, "a control character came through, {form}");
     }
 }
 

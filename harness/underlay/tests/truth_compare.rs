@@ -2,10 +2,11 @@
 
 use std::fs;
 
-use underlay::truth::facts::{Facts, Node, Probe, UNCLEAR};
+use underlay::report::paint::Paint;
+use underlay::truth::facts::{Facts, Kind, Node, Probe, UNCLEAR};
 use underlay::truth::known::Known;
 use underlay::truth::recording::{self, Recording};
-use underlay::truth::{Compared, compare, fidelity};
+use underlay::truth::{Compared, Difference, Outdated, SCHEMA, Truth, compare, fidelity, human};
 
 fn facts() -> Facts {
     let decisions = [("devices", "enp0s6, tailscale0"), ("pod-mtu", "1230")];
@@ -138,4 +139,23 @@ fn a_recording_is_read_as_it_was_written() {
     fs::write(&path, fs::read_to_string(&path).expect("text").replace("recording/1", "recording/9")).expect("write");
     let error = recording::read_all(folder.path()).expect_err("another schema").to_string();
     assert!(error.contains("table.json") && error.contains("recording/9"), "{error}");
+}
+
+#[test]
+fn nothing_of_a_case_moves_the_terminal() {
+    let wild = || "\u{1b}[2J\u{9b}31m\n".to_owned();
+    let difference = |because| Difference { cell: wild(), kind: Kind::Outcome, values: [wild(), wild()], because };
+    let compared = Compared {
+        id: wild(),
+        version: "1.18.2".to_owned(),
+        cells: 3,
+        differences: vec![difference(None), difference(Some(wild()))],
+        outdated: vec![Outdated { cell: wild(), value: wild(), because: wild() }],
+    };
+    let engines = ["netns (model)".to_owned(), "agent (real)".to_owned()];
+    let not_compared = vec![(wild(), wild())];
+    let truth = Truth { schema: SCHEMA.to_owned(), engines, cases: vec![compared], not_compared };
+    let text = human::render(&truth, Paint(false), 80);
+    let control = text.chars().find(|letter| letter.is_control() && *letter != '\n');
+    assert_eq!(control, None, "a control character came through:\n{text:?}");
 }

@@ -20,7 +20,7 @@ use crate::bisect::{Mark, Search, Votes};
 use crate::case::Case;
 use crate::compare::{Comparison, compare};
 use crate::exit;
-use crate::report::human::{shown, wrap};
+use crate::report::human::{shown, tame_text, wrap};
 use crate::report::paint::{Color, Paint};
 use crate::report::schema;
 use crate::report::table::about_in;
@@ -270,7 +270,8 @@ fn try_one(bench: &mut Bench, candidate: &Candidate, votes: Votes) -> Result<Tri
             _ => continue,
         };
         let reason = case.reason.as_deref().unwrap_or("no reason given");
-        writeln!(io::stderr(), "error: {} with {}: {reason}", case.id(), candidate.label.name)?;
+        let message = format!("{} with {}: {reason}", case.id(), candidate.label.name);
+        writeln!(io::stderr(), "error: {}", tame_text(&message))?;
         return Ok(Tried::Ended(code));
     }
     let mark = |case: &schema::Case| match case.verdict {
@@ -299,7 +300,7 @@ fn check_end(index: usize, last: usize, step: &Step, judged_by: &str) -> Result<
         let expected = shown(&check.expected);
         message = format!("{message}: {} is {measured}, expected {expected}", about_in(at, check));
     }
-    Err(Stop::usage(message, "name another end, or say what decides with --subject and --expect"))
+    Err(Stop::usage(tame_text(&message), "name another end, or say what decides with --subject and --expect"))
 }
 
 fn head(case: &Case, judged_by: &str, names: &[&str], votes: Votes, paint: Paint) -> io::Result<()> {

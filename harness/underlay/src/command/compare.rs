@@ -14,6 +14,7 @@ use crate::compare::progress::Progress;
 use crate::compare::side::{Files, Side, SideError, is_same};
 use crate::compare::{self, Comparison, NotCompared, html, human, markdown};
 use crate::exit;
+use crate::report::human::tame_text;
 use crate::report::paint::{Color, Paint};
 use crate::report::schema;
 use crate::runner::{self, RunFinished};
@@ -243,7 +244,7 @@ impl Selection {
                 true => "there is nothing to compare: no case that is named is in the report".to_owned(),
                 false => format!("there is nothing to compare: in every case A and B are the same ({why})"),
             };
-            return Err(Stop::usage(message, "name other scenarios, or another A or B"));
+            return Err(Stop::usage(tame_text(&message), "name other scenarios, or another A or B"));
         }
         Ok(live)
     }

@@ -13,7 +13,7 @@ use crate::case::{Case, NodeFact};
 use crate::engine::netns::agents;
 use crate::engine::{inputs, install};
 use crate::exit;
-use crate::report::human::{shown, wrap};
+use crate::report::human::{shown, tame_text, wrap};
 use crate::report::paint::{Color, Paint};
 use crate::scenario::Overrides;
 use crate::verdict;
@@ -102,12 +102,14 @@ fn plan(case: &Case) -> Plan<'_> {
     }
 }
 
+/// For people. Values and what is decided by them are a file's words, which are not to move a terminal's cursor.
 fn human(plan: &Plan<'_>, paint: Paint) -> String {
     let case = plan.case;
-    let mut out = format!("{} — model: {} · Cilium {}\n", paint.strong(&case.id()), case.model, case.version);
+    let id = tame_text(&case.id());
+    let mut out = format!("{} — model: {} · Cilium {}\n", paint.strong(&id), case.model, case.version);
     let mut values = |name: &str, list: &[String]| {
         if !list.is_empty() {
-            let lines = wrap(&list.join(", "), WIDTH, &[' ']);
+            let lines = wrap(&tame_text(&list.join(", ")), WIDTH, &[' ']);
             let _ = writeln!(out, "  {name:<24}{}", lines.join(&format!("\n{:26}", "")));
         }
     };
@@ -118,7 +120,7 @@ fn human(plan: &Plan<'_>, paint: Paint) -> String {
     let agents = match &plan.agents {
         Ok(agents) => agents,
         Err(refusal) => {
-            let _ = writeln!(out, "  {} {refusal}", paint.bad("Helm refuses:"));
+            let _ = writeln!(out, "  {} {}", paint.bad("Helm refuses:"), tame_text(refusal));
             return out;
         }
     };
@@ -126,7 +128,8 @@ fn human(plan: &Plan<'_>, paint: Paint) -> String {
         match agent {
             Ok(decisions) => out.push_str(&agent_text(node, decisions, paint)),
             Err(fatal) => {
-                let _ = writeln!(out, "\n  {}\n    {} {fatal}", paint.strong(node), paint.bad("the agent dies:"));
+                let (node, fatal) = (tame_text(node), tame_text(fatal));
+                let _ = writeln!(out, "\n  {}\n    {} {fatal}", paint.strong(&node), paint.bad("the agent dies:"));
             }
         }
     }
@@ -134,9 +137,9 @@ fn human(plan: &Plan<'_>, paint: Paint) -> String {
 }
 
 fn agent_text(node: &str, decisions: &Decisions, paint: Paint) -> String {
-    let mut out = format!("\n  {}\n", paint.strong(node));
+    let mut out = format!("\n  {}\n", paint.strong(&tame_text(node)));
     let mut line = |name: &str, text: &str| {
-        let _ = writeln!(out, "    {name:<24}{text}");
+        let _ = writeln!(out, "    {:<24}{}", tame_text(name), tame_text(text));
     };
     for device in &decisions.devices {
         line(&format!("+ {}", device.name), &device.reason);
@@ -174,8 +177,8 @@ fn agent_text(node: &str, decisions: &Decisions, paint: Paint) -> String {
         let _ = writeln!(out, "    because");
     }
     for rule in &decisions.because {
-        let source = paint.faint(&format!("[{}]", rule.source));
-        let _ = writeln!(out, "      {}: {}\n        {source}", rule.decision, rule.says);
+        let source = paint.faint(&tame_text(&format!("[{}]", rule.source)));
+        let _ = writeln!(out, "      {}: {}\n        {source}", rule.decision, tame_text(&rule.says));
     }
     out
 }
@@ -213,4 +216,30 @@ fn machine(plan: &Plan<'_>) -> Value {
         "values": { "modelled": plan.modelled, "not_modelled": plan.not_modelled, "unknown": plan.unknown },
         "nodes": nodes,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::scenario;
+
+    #[test]
+    fn nothing_of_a_file_moves_the_terminal() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios/guide/table.yaml");
+        let mut case = scenario::load(&file, &Overrides::default()).expect("it is right").swap_remove(0);
+        let wild = "\u{1b}[2J\u{9b}31m\n";
+        case.scenario.push_str(wild);
+        case.values.insert(format!("unknown{wild}"), json!("x"));
+        case.values.insert("devices".to_owned(), json!(format!("enp0s6 {wild}x")));
+        let decided = human(&plan(&case), Paint(false));
+        case.set.push("devices=enp0s6,x\u{1b}\u{9b}".to_owned());
+        let refused = human(&plan(&case), Paint(false));
+        assert!(refused.contains("Helm refuses"), "{refused}");
+        for text in [decided, refused] {
+            let control = text.chars().find(|letter| letter.is_control() && *letter != '\n');
+            assert_eq!(control, None, "a control character came through:\n{text:?}");
+        }
+    }
 }

@@ -5,10 +5,13 @@ use maud::{Markup, html};
 
 use super::human::{alike_text, grouped, reasons, sign, subject, value};
 use super::{CaseChange, Comparison, Decided, Trend};
+use crate::report::human::tame;
 use crate::report::page::page;
 
 /// The whole page.
 pub fn render(comparison: &Comparison) -> String {
+    let tame = tame(comparison);
+    let comparison = tame.as_ref().unwrap_or(comparison);
     let title = format!("{} → {}", comparison.before.name, comparison.after.name);
     let mut scenarios: IndexMap<&str, Vec<&CaseChange>> = IndexMap::new();
     for case in comparison.changed.iter().filter(|case| !case.cells.is_empty()) {

@@ -7,7 +7,7 @@ use indexmap::{IndexMap, IndexSet};
 
 use super::{CaseChange, CellChange, Comparison, Decided, DecisionChange, Origin, Trend};
 use crate::case::NodeFact;
-use crate::report::human::wrap;
+use crate::report::human::{tame, wrap};
 use crate::report::paint::Paint;
 use crate::verdict::{Provenance, Verdict};
 
@@ -28,6 +28,8 @@ const INDENT: usize = 4;
 
 /// The whole comparison, in lines of `width` characters where that can be.
 pub fn render(comparison: &Comparison, paint: Paint, width: usize) -> String {
+    let tame = tame(comparison);
+    let comparison = tame.as_ref().unwrap_or(comparison);
     let mut out = title(comparison, paint, width);
     let mut scenarios: IndexMap<&str, Vec<&CaseChange>> = IndexMap::new();
     for case in comparison.changed.iter().filter(|case| !case.cells.is_empty()) {

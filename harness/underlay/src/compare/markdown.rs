@@ -6,9 +6,12 @@ use indexmap::IndexMap;
 
 use super::human::{alike_text, grouped, reasons, sign, subject, value};
 use super::{CaseChange, Comparison, Trend};
+use crate::report::human::tame;
 
 /// The whole comparison.
 pub fn render(comparison: &Comparison) -> String {
+    let tame = tame(comparison);
+    let comparison = tame.as_ref().unwrap_or(comparison);
     let sum = &comparison.summary;
     let mut out = format!("## {} → {}\n\n", text(&comparison.before.name), text(&comparison.after.name));
     let _ = writeln!(

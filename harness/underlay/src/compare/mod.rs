@@ -16,7 +16,7 @@ mod rules;
 pub mod side;
 
 use indexmap::IndexMap;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use decisions::{RUNNING, decided};
 pub use rules::{RuleChange, differing as differing_rules};
@@ -28,7 +28,7 @@ use crate::verdict::{Provenance, Verdict};
 pub const SCHEMA: &str = "underlay.compare/1";
 
 /// One of the two things that are compared.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Label {
     /// What it is, `Cilium 1.18.2`, `values new.yaml`.
     pub name: String,
@@ -37,10 +37,10 @@ pub struct Label {
 }
 
 /// What differs between two sets of results.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     /// [`SCHEMA`].
-    pub schema: &'static str,
+    pub schema: String,
     /// What was compared.
     pub before: Label,
     /// With what.
@@ -62,7 +62,7 @@ pub struct Comparison {
 }
 
 /// A case that was left out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotCompared {
     /// Its name, `devices/cilium-1.19::1.19/unset`.
     pub id: String,
@@ -71,7 +71,7 @@ pub struct NotCompared {
 }
 
 /// What changed in a case.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CaseChange {
     /// The scenario, `guide/table`.
     pub scenario: String,
@@ -88,7 +88,7 @@ pub struct CaseChange {
 }
 
 /// Where a case's results came from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     /// The engine, `netns`.
     pub engine: String,
@@ -118,7 +118,7 @@ impl Origin {
 }
 
 /// A step that a moment follows.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AtStep {
     /// Its number, from 1, among the steps of the case before; of one that only the case after has, among its.
     pub number: usize,
@@ -127,7 +127,7 @@ pub struct AtStep {
 }
 
 /// A cell that changed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CellChange {
     /// The step after which it is so; null at the end.
     pub step: Option<AtStep>,
@@ -151,7 +151,7 @@ pub struct CellChange {
 }
 
 /// What assertions came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asserted {
     /// Before.
     pub before: Verdict,
@@ -160,7 +160,7 @@ pub struct Asserted {
 }
 
 /// Which way something asserted went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Trend {
     /// It passed and doesn't any more.
@@ -183,7 +183,7 @@ impl Trend {
 }
 
 /// A decision that changed.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct DecisionChange {
     /// Which one, `skip-fib`.
     pub decision: String,
@@ -196,7 +196,7 @@ pub struct DecisionChange {
 }
 
 /// What an agent decided, and the rule.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Decided {
     /// The outcome.
     pub value: String,
@@ -207,7 +207,7 @@ pub struct Decided {
 }
 
 /// How much changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Summary {
     /// Cases that both have.
     pub compared: usize,
@@ -269,7 +269,7 @@ pub fn compare(before: (Label, &[Case]), after: (Label, &[Case]), not_compared: 
         }
     }
     Comparison {
-        schema: SCHEMA,
+        schema: SCHEMA.to_owned(),
         before: before.0,
         after: after.0,
         changed,

@@ -1,13 +1,13 @@
 //! Which of Cilium's rules differ between two versions, from the model's own table.
 
 use cilium::{Rules, Version};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::report::human::shown;
 
 /// A rule that differs between two versions.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleChange {
     /// Its name in [`cilium::Rules`], with dashes: `skip-fib`, `mark-carries-identity`.
     pub rule: String,

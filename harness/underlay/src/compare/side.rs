@@ -15,6 +15,7 @@ use topology::source::{Diagnostics, Source};
 
 use super::Label;
 use crate::case::Case;
+use crate::report::human::tame_text;
 use crate::report::schema::{self, Report};
 use crate::scenario::file::{OverrideFile, ScenarioFile};
 
@@ -110,7 +111,8 @@ impl Side {
     }
 
     fn report(file: &Path) -> Result<Self, SideError> {
-        let wrong = |reason: String| SideError::Report { file: file.to_owned(), reason };
+        // What is wrong is told with words of the file's.
+        let wrong = |reason: String| SideError::Report { file: file.to_owned(), reason: tame_text(&reason) };
         let opened = File::open(file).map_err(|error| wrong(error.to_string()))?;
         let mut text = Vec::new();
         opened.take(MAX_REPORT + 1).read_to_end(&mut text).map_err(|error| wrong(error.to_string()))?;

@@ -6,6 +6,8 @@ use std::io::{self, Write};
 
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 use indexmap::IndexMap;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::collect::Collector;
@@ -76,8 +78,8 @@ pub fn render(report: &Report, paint: Paint, width: usize) -> String {
 
 /// The same with spaces for control characters, if there are any: names and answers are not to move a terminal's
 /// cursor, or to begin a line.
-fn tame(report: &Report) -> Option<Report> {
-    let text = serde_json::to_string(report).ok()?;
+pub(crate) fn tame<T: Serialize + DeserializeOwned>(whole: &T) -> Option<T> {
+    let text = serde_json::to_string(whole).ok()?;
     // JSON writes a control character as an escape; DEL and the second set, which begins at U+0080, as they are.
     let second = |letter: char| ('\u{7f}'..='\u{9f}').contains(&letter);
     if !text.contains('\\') && !text.contains(second) {
@@ -86,14 +88,24 @@ fn tame(report: &Report) -> Option<Report> {
     let mut value: Value = serde_json::from_str(&text).ok()?;
     fn walk(value: &mut Value) {
         match value {
-            Value::String(text) if text.contains(char::is_control) => *text = text.replace(char::is_control, " "),
+            Value::String(text) if text.contains(char::is_control) => *text = tame_text(text),
             Value::Array(list) => list.iter_mut().for_each(walk),
-            Value::Object(map) => map.values_mut().for_each(walk),
+            Value::Object(map) => {
+                if map.keys().any(|key| key.contains(char::is_control)) {
+                    *map = std::mem::take(map).into_iter().map(|(key, value)| (tame_text(&key), value)).collect();
+                }
+                map.values_mut().for_each(walk);
+            }
             _ => {}
         }
     }
     walk(&mut value);
     serde_json::from_value(value).ok()
+}
+
+/// The same of a text.
+pub(crate) fn tame_text(text: &str) -> String {
+    text.replace(char::is_control, " ")
 }
 
 /// `guide/table — model: guide · Cilium 1.18.2 · engine netns (model)`

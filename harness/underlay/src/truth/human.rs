@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Compared, Difference, Truth};
-use crate::report::human::wrap;
+use crate::report::human::{tame, wrap};
 use crate::report::paint::Paint;
 
 /// Before what belongs to the line above.
@@ -11,6 +11,8 @@ const INDENT: usize = 4;
 
 /// The whole, in lines of `width` characters where that can be.
 pub fn render(truth: &Truth, paint: Paint, width: usize) -> String {
+    let tame = tame(truth);
+    let truth = tame.as_ref().unwrap_or(truth);
     let [first, second] = &truth.engines;
     let mut out = format!("{}\n", paint.strong(&format!("{first} against {second}")));
     let case = |out: &mut String, compared: &Compared| {

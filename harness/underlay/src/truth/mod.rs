@@ -12,7 +12,7 @@ pub mod known;
 pub mod recording;
 
 use indexmap::IndexMap;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::report::schema::Case;
 use crate::verdict::Verdict;
@@ -23,10 +23,10 @@ use known::Known;
 pub const SCHEMA: &str = "underlay.truth/1";
 
 /// What came of holding one engine against another.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Truth {
     /// [`SCHEMA`].
-    pub schema: &'static str,
+    pub schema: String,
     /// What each of the two is, `netns (model)`.
     pub engines: [String; 2],
     /// Each case that both had something to say of.
@@ -36,7 +36,7 @@ pub struct Truth {
 }
 
 /// A case, compared.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Compared {
     /// Its name, `guide/table::enp0s6`.
     pub id: String,
@@ -51,7 +51,7 @@ pub struct Compared {
 }
 
 /// A cell that differs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Difference {
     /// Its name, `pod-to-pod source`.
     pub cell: String,
@@ -64,7 +64,7 @@ pub struct Difference {
 }
 
 /// A cell that is known to differ, and doesn't.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outdated {
     /// Its name.
     pub cell: String,
@@ -114,7 +114,7 @@ pub fn compare(id: &str, version: &str, first: &Facts, second: &Facts, known: &K
 impl Truth {
     /// From the results of the same cases on two engines.
     pub fn of(engines: [String; 2], first: &[Case], second: &[Case], known: &Known) -> Self {
-        let mut truth = Self { schema: SCHEMA, engines, cases: Vec::new(), not_compared: Vec::new() };
+        let mut truth = Self { schema: SCHEMA.to_owned(), engines, cases: Vec::new(), not_compared: Vec::new() };
         for first in first {
             let Some(second) = second.iter().find(|case| case.id() == first.id()) else { continue };
             let silent = [first, second].into_iter().find_map(|case| Some((case, nothing(case)?)));
