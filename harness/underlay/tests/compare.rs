@@ -21,7 +21,7 @@ use underlay::compare::{
 use underlay::exit;
 use underlay::observed::{EngineError, Observed};
 use underlay::report::paint::Paint;
-use underlay::report::schema;
+use underlay::report::schema::{self, Report};
 use underlay::step::{Action, Chart, Link, Step};
 use underlay::timeline::{StepSeen, Timeline};
 use underlay::verdict::{Provenance, Verdict, judge};
@@ -53,7 +53,7 @@ fn label(name: &str) -> Label {
 }
 
 fn compared(before: &[schema::Case], after: &[schema::Case]) -> Comparison {
-    compare::compare((label("A"), before), (label("B"), after), Vec::new())
+    compare::compare((label("A"), before), (label("B"), after), Vec::new()).expect("each case is one other's")
 }
 
 #[test]
@@ -359,6 +359,50 @@ fn a_case_that_came_to_nothing_is_one_cell() {
         assert_eq!((cell.subject.as_str(), cell.trend), ("case", trend));
     }
     assert!(compared(&[bad()], &[bad()]).changed.is_empty());
+    // What a host can't try is neither worse nor better for that.
+    let skipped = || schema::Case { verdict: Verdict::Skip, ..bad() };
+    for (before, after) in [(good(), skipped()), (skipped(), good())] {
+        let comparison = compared(&[before], &[after]);
+        assert_eq!(comparison.changed[0].cells[0].trend, Trend::Neither, "{comparison:#?}");
+        assert_eq!((comparison.summary.worse, comparison.summary.better), (0, 0));
+    }
+}
+
+/// The same case on that engine.
+fn on(engine: &str, evidence: Evidence) -> schema::Case {
+    schema::Case { engine: engine.to_owned(), ..result(cilium("enp0s6", "1.18.2"), &[(PING, evidence)]) }
+}
+
+#[test]
+fn cases_of_several_engines_are_each_compared_with_their_own() {
+    let before = [on("netns", reply()), on("agent", reply())];
+    let comparison = compared(&before, &[on("agent", death()), on("netns", reply())]);
+    assert_eq!((comparison.summary.compared, comparison.changed.len()), (2, 1));
+    let changed = &comparison.changed[0];
+    assert_eq!((changed.before.engine.as_str(), changed.after.engine.as_str()), ("agent", "agent"));
+
+    let comparison = compared(&before, &[on("agent", death()), on("netns", death())]);
+    let text = human::render(&comparison, Paint(false), 120);
+    assert!(text.contains("(netns,") && text.contains("(agent,"), "each says which it is:\n{text}");
+
+    let comparison = compared(&before, &[on("netns", reply())]);
+    let [only] = comparison.only_before.as_slice() else { panic!("{comparison:#?}") };
+    assert!(only.starts_with("by/hand::enp0s6 (") && only.contains("engine agent"), "{only}");
+}
+
+#[test]
+fn cases_that_could_be_each_others_are_not_compared() {
+    let of = |version| result(cilium("enp0s6", version), &[(PING, reply())]);
+    let joined = [of("1.18.2"), of("1.19")];
+    let pair = |before: &[schema::Case], after: &[schema::Case]| {
+        compare::compare((label("A"), before), (label("B"), after), Vec::new()).map(|all| all.summary.compared)
+    };
+    assert_eq!(pair(&joined, &[of("1.19")]), Ok(1), "the same version's is there");
+    assert_eq!(pair(&[of("1.18.2")], &[of("1.20")]), Ok(1), "there is but one of the name");
+    for (before, after) in [(&joined[..], &[of("1.20")][..]), (&joined, &[of("1.19"), of("1.20")])] {
+        let unclear = pair(before, after).expect_err("any could be meant").to_string();
+        assert!(unclear.contains("by/hand::enp0s6"), "{unclear}");
+    }
 }
 
 #[test]
@@ -432,6 +476,73 @@ fn a_file_whose_name_begins_with_a_version_is_read() {
         assert_eq!(output.status.code(), Some(i32::from(exit::USAGE)), "{file}: {output:?}");
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(error.contains(told), "{file} should tell of {told:?}:\n{error}");
+    }
+}
+
+/// The program with two reports: what it ended with, said and complained of.
+fn of_reports(before: &Report, after: &Report, more: &[&str]) -> (Option<i32>, String, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, report: &Report| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, serde_json::to_string(report).unwrap()).unwrap();
+        path.display().to_string()
+    };
+    let (before, after) = (file("before.json", before), file("after.json", after));
+    let output = underlay(&[&["compare", &before, &after], more].concat());
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn places_name_cases_of_reports() {
+    let whole = reports::mixed();
+    for place in ["scenarios", "./scenarios/by", "scenarios/by/hand.yaml::unset"] {
+        let (code, out, err) = of_reports(&whole, &whole, &[place]);
+        assert_eq!(code, Some(i32::from(exit::OK)), "{place}: {out}{err}");
+    }
+    for places in [&["scenarios/by/hadn.yaml"][..], &["scenarios", "scenarios/by/hand.yaml::nowhere"]] {
+        let (code, out, err) = of_reports(&whole, &whole, places);
+        assert_eq!((code, out.as_str()), (Some(i32::from(exit::USAGE)), ""), "{places:?}: {err}");
+        assert!(err.contains("no case of scenarios/by/"), "{err}");
+    }
+}
+
+#[test]
+fn reports_without_a_common_case_are_refused() {
+    let (mut before, mut after) = (reports::mixed(), reports::mixed());
+    before.cases.truncate(1);
+    after.cases.remove(0);
+    let (code, out, err) = of_reports(&before, &after, &[]);
+    assert_eq!((code, out.as_str()), (Some(i32::from(exit::USAGE)), ""), "{err}");
+    for told in ["no case in common", "by/hand::unset", "and 2 more"] {
+        assert!(err.contains(told), "{told:?} should be in {err}");
+    }
+    let mut twice = reports::mixed();
+    let others: Vec<_> =
+        twice.cases.iter().map(|case| schema::Case { cilium: "1.19".to_owned(), ..case.clone() }).collect();
+    twice.cases.extend(others);
+    let mut third = reports::mixed();
+    third.cases.iter_mut().for_each(|case| case.cilium = "1.20".to_owned());
+    let (code, _, err) = of_reports(&twice, &third, &[]);
+    assert_eq!(code, Some(i32::from(exit::USAGE)), "{err}");
+    assert!(err.contains("can't be told: by/hand::unset"), "{err}");
+}
+
+#[test]
+fn a_report_that_is_not_whole_is_told_and_no_success() {
+    let whole = reports::mixed();
+    let mut cut = whole.clone();
+    let last = cut.cases.pop().expect("there are some");
+    let schema::Case { scenario, variant, engine, model, cilium, kubernetes, kernel_overlay, .. } = last;
+    cut.unfinished = vec![schema::Unfinished { scenario, variant, engine, model, cilium, kubernetes, kernel_overlay }];
+    cut.interrupted = Some("SIGTERM".to_owned());
+    for (before, after) in [(&whole, &cut), (&cut, &whole), (&cut, &cut)] {
+        for format in ["human", "markdown", "html", "json"] {
+            let (code, out, err) = of_reports(before, after, &["--format", format]);
+            assert_eq!(code, Some(i32::from(exit::FAILED)), "{format}: {out}{err}");
+            assert!(out.contains("interrupted by SIGTERM"), "{format}: {out}");
+            assert!(out.contains("by/hand::tailscale0"), "what is missing is named, {format}: {out}");
+        }
     }
 }
 

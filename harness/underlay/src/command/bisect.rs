@@ -199,6 +199,7 @@ pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
         (candidates[bad].label.clone(), &evidence(after, Mark::Bad)),
         Vec::new(),
     );
+    let comparison = comparison.map_err(|unclear| Stop::usage(unclear.to_string(), "bisect one case"))?;
     let mut out = io::stdout().lock();
     if human {
         let word = if suspects.len() == 1 { "first bad" } else { "first bad is one of" };

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use super::bench::Bench;
@@ -12,11 +12,14 @@ use crate::case::Case;
 use crate::compare::alike::decide_alike;
 use crate::compare::progress::Progress;
 use crate::compare::side::{Files, Side, SideError, is_same};
-use crate::compare::{self, Comparison, NotCompared, html, human, markdown};
+use crate::compare::{self, Ambiguous, Comparison, NotCompared, html, human, markdown};
+use crate::engine::netns::Netns;
 use crate::exit;
+use crate::observed::Engine;
 use crate::report::human::tame_text;
+use crate::report::merge::identity;
 use crate::report::paint::{Color, Paint};
-use crate::report::schema;
+use crate::report::schema::{self, Unfinished};
 use crate::runner::{self, RunFinished};
 use crate::scenario::{Overrides, glob};
 use crate::verdict::Verdict;
@@ -38,8 +41,8 @@ Examples:
 
 Exit codes:
   0  nothing that is asserted got worse
-  1  something asserted held in A and doesn't in B
-  2  wrong use, or a file is wrong; nothing was built
+  1  something asserted held in A and doesn't in B, or a report is of a run that was interrupted
+  2  wrong use, a file is wrong, or A and B have no case in common
   3  this host can't: nothing could be compared
   4  the harness itself erred";
 
@@ -108,12 +111,39 @@ pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
         (results, end) = (all, Some(finished));
     }
     let after = results.split_off(before);
+    let idle = [(&a, &results), (&b, &after)].into_iter().any(|(side, results)| side.is_live() && all_skipped(results));
     let results = [selection.results(&a, results), selection.results(&b, after)];
     let [first, second] = &results;
-    let comparison =
-        Comparison { decided_alike: alike, ..compare::compare((a.label(), first), (b.label(), second), not_compared) };
+    let comparison = compare::compare((a.label(), first), (b.label(), second), not_compared).map_err(unclear)?;
+    let incomplete = [&a, &b].into_iter().filter_map(Side::incomplete).collect();
+    let comparison = Comparison { decided_alike: alike, incomplete, ..comparison };
+    if comparison.summary.compared == 0 && comparison.decided_alike.is_empty() {
+        return Err(nothing_in_common(&comparison));
+    }
     print(&comparison, args.format, color)?;
-    Ok(code(&comparison, end.as_ref(), &results))
+    Ok(code(&comparison, end.as_ref(), idle))
+}
+
+fn all_skipped(results: &[schema::Case]) -> bool {
+    !results.is_empty() && results.iter().all(|case| case.verdict == Verdict::Skip)
+}
+
+fn unclear(unclear: Ambiguous) -> Stop {
+    Stop::usage(
+        tame_text(&unclear.to_string()),
+        "a report that was joined has cases of several engines or versions: compare those it is of",
+    )
+}
+
+fn nothing_in_common(comparison: &Comparison) -> Stop {
+    let sides = [(&comparison.before, &comparison.only_before), (&comparison.after, &comparison.only_after)];
+    let sides = sides.map(|(label, only)| match only.as_slice() {
+        [] => format!("{} has none", label.name),
+        [first] => format!("{} has {first}", label.name),
+        [first, rest @ ..] => format!("{} has {first} and {} more", label.name, rest.len()),
+    });
+    let message = format!("there is nothing to compare: A and B have no case in common: {}", sides.join("; "));
+    Stop::usage(tame_text(&message), "name other scenarios, or another A or B")
 }
 
 /// Reads A or B.
@@ -127,13 +157,13 @@ fn side(text: &str) -> Result<Side, Stop> {
     })
 }
 
-fn code(comparison: &Comparison, end: Option<&RunFinished>, results: &[Vec<schema::Case>; 2]) -> u8 {
-    let mut all = results.iter().flatten().peekable();
-    let skipped = all.peek().is_some() && all.all(|case| case.verdict == Verdict::Skip);
+/// `idle`: on one side everything that was to run was skipped.
+fn code(comparison: &Comparison, end: Option<&RunFinished>, idle: bool) -> u8 {
     match end {
         Some(end) if end.summary.error > 0 => exit::HARNESS,
         _ if comparison.summary.worse > 0 => exit::FAILED,
-        Some(_) if skipped => exit::HOST,
+        Some(_) if idle => exit::HOST,
+        _ if !comparison.incomplete.is_empty() => exit::FAILED,
         _ => exit::OK,
     }
 }
@@ -159,15 +189,25 @@ struct Place {
 impl Place {
     fn of(text: &str) -> Self {
         match text.rsplit_once("::") {
-            Some((path, variant)) => Self { path: path.into(), variant: Some(variant.to_owned()) },
-            None => Self { path: text.into(), variant: None },
+            Some((path, variant)) => Self { path: plain(path), variant: Some(variant.to_owned()) },
+            None => Self { path: plain(text), variant: None },
         }
     }
 
     fn holds(&self, case: &schema::Case) -> bool {
         let named = |variant: &String| *variant == case.variant || glob(variant, &case.variant);
-        Path::new(&case.file).starts_with(&self.path) && self.variant.as_ref().is_none_or(named)
+        plain(&case.file).starts_with(&self.path) && self.variant.as_ref().is_none_or(named)
     }
+}
+
+/// The same path without `.` in it: `./scenarios` holds `scenarios/guide/table.yaml`.
+fn plain(path: &str) -> PathBuf {
+    Path::new(path).components().filter(|part| *part != Component::CurDir).collect()
+}
+
+fn no_case_of(report: &str, place: &str) -> Stop {
+    let help = "a report has paths as they were where it was written, seen from that folder";
+    Stop::usage(format!("{report}: there is no case of {place}"), help)
 }
 
 /// Which cases are compared.
@@ -182,6 +222,7 @@ impl Selection {
     fn of(scenarios: &[String], sides: [&Side; 2]) -> Result<Self, Stop> {
         let mut paths: Vec<String> = scenarios.to_vec();
         let mut ids = None;
+        let places: Vec<_> = scenarios.iter().map(|text| Place::of(text)).collect();
         for side in sides {
             let Side::Report { report, file } = side else { continue };
             if report.cases.is_empty() {
@@ -190,21 +231,30 @@ impl Selection {
                     help: None,
                 });
             }
+            // Not only after the other side has run for it.
+            if !places.is_empty() && !report.cases.iter().any(|case| places.iter().any(|place| place.holds(case))) {
+                return Err(no_case_of(&file.display().to_string(), &scenarios.join(", ")));
+            }
             if scenarios.is_empty() {
                 let files: BTreeSet<_> = report.cases.iter().map(|case| case.file.clone()).collect();
                 paths.extend(files);
                 ids.get_or_insert_with(BTreeSet::new).extend(report.cases.iter().map(schema::Case::id));
             }
         }
+        if let [Side::Report { report: a, .. }, Side::Report { report: b, .. }] = sides {
+            let is_there = |place: &Place| a.cases.iter().chain(&b.cases).any(|case| place.holds(case));
+            if let Some(index) = places.iter().position(|place| !is_there(place)) {
+                return Err(no_case_of("A and B", &scenarios[index]));
+            }
+        }
         let targets = paths.iter().map(|path| path.parse().unwrap_or_else(|error| match error {})).collect();
-        Ok(Self { targets, places: scenarios.iter().map(|text| Place::of(text)).collect(), ids })
+        Ok(Self { targets, places, ids })
     }
 
     /// The cases to run for each side.
     fn live(&self, sides: [&Side; 2], all: bool) -> Result<Live, Stop> {
-        let is_live = |side: &Side| !matches!(side, Side::Report { .. });
         let mut live = Live::default();
-        if !sides.iter().any(|side| is_live(side)) {
+        if !sides.iter().any(|side| side.is_live()) {
             return Ok(live);
         }
         // A scenario need not name a version where both sides do.
@@ -221,18 +271,18 @@ impl Selection {
             }
             let written = files.written(&case).map_err(|wrong| Stop::Files(vec![wrong]))?;
             let put = sides.map(|side| Arc::new(side.put(&case, &written)));
-            if sides.iter().all(|side| is_live(side)) && is_same(&put[0], &put[1]) {
+            if sides.iter().all(|side| side.is_live()) && is_same(&put[0], &put[1]) {
                 let why = sides.iter().find_map(|side| side.kept_out(&written));
                 let why = why.unwrap_or_else(|| "the same in both".to_owned());
                 live.not_compared.push(NotCompared { id: case.id(), why });
                 continue;
             }
-            if !all && sides.iter().all(|side| is_live(side)) && decide_alike(&put[0], &put[1]) {
+            if !all && sides.iter().all(|side| side.is_live()) && decide_alike(&put[0], &put[1]) {
                 live.alike.push(case.id());
                 continue;
             }
             for ((side, put), cases) in sides.iter().zip(put).zip(&mut live.sides) {
-                if is_live(side) {
+                if side.is_live() {
                     cases.push(put);
                 }
             }
@@ -246,14 +296,33 @@ impl Selection {
             };
             return Err(Stop::usage(tame_text(&message), "name other scenarios, or another A or B"));
         }
+        self.tell_apart(sides, &live)?;
         Ok(live)
+    }
+
+    /// Whether a report's cases and those to run can be told to be each other's: not only after they have run.
+    fn tell_apart(&self, sides: [&Side; 2], live: &Live) -> Result<(), Stop> {
+        let identities = |side: &Side, cases: &[Arc<Case>]| -> Vec<Unfinished> {
+            match side {
+                Side::Report { report, .. } => self.named(report).map(identity).collect(),
+                _ => cases.iter().map(|case| Unfinished::of(case, Netns.name(), None)).collect(),
+            }
+        };
+        let [before, after] = [0, 1].map(|side| identities(sides[side], &live.sides[side]));
+        compare::pair(&before, &after).map(drop).map_err(unclear)
+    }
+
+    /// A report's cases, of those places that are named.
+    fn named<'a>(&'a self, report: &'a schema::Report) -> impl Iterator<Item = &'a schema::Case> {
+        let named =
+            move |case: &&schema::Case| self.places.is_empty() || self.places.iter().any(|place| place.holds(case));
+        report.cases.iter().filter(named)
     }
 
     /// A side's results: those that were run, or its report's.
     fn results(&self, side: &Side, run: Vec<schema::Case>) -> Vec<schema::Case> {
         let Side::Report { report, .. } = side else { return run };
-        let named = |case: &&schema::Case| self.places.is_empty() || self.places.iter().any(|place| place.holds(case));
-        report.cases.iter().filter(named).cloned().collect()
+        self.named(report).cloned().collect()
     }
 }
 
@@ -269,4 +338,29 @@ struct Live {
 /// A comparison as `underlay bisect` ends with.
 pub(super) fn text(comparison: &Comparison, paint: Paint) -> String {
     human::render(comparison, paint, place::width())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::compare::Label;
+    use crate::verdict::Summary;
+
+    #[test]
+    fn a_side_of_which_nothing_ran_is_no_success() {
+        let label = || Label { name: "Cilium 1.18.2".to_owned(), short: "1.18.2".to_owned() };
+        let nothing = compare::compare((label(), &[]), (label(), &[]), Vec::new()).expect("no case is anybody's");
+        let end = RunFinished {
+            summary: Summary { skip: 1, ..Summary::default() },
+            not_finished: 0,
+            interrupted: None,
+            duration: Duration::ZERO,
+            engine: "netns",
+            kubernetes: None,
+        };
+        assert_eq!(code(&nothing, Some(&end), true), exit::HOST);
+        assert_eq!(code(&nothing, Some(&end), false), exit::OK);
+    }
 }

@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 use maud::{Markup, html};
 
-use super::human::{alike_text, grouped, reasons, sign, subject, value};
+use super::human::{alike_text, grouped, reasons, sign, subject, value, variant};
 use super::{CaseChange, Comparison, Decided, Trend};
 use crate::report::human::tame;
 use crate::report::page::page;
@@ -68,7 +68,9 @@ fn table(comparison: &Comparison, cases: &[&CaseChange]) -> Markup {
                     @for case in cases {
                         @for (index, cell) in case.cells.iter().enumerate() {
                             tr {
-                                @if index == 0 { th scope="rowgroup" rowspan=(case.cells.len()) { (case.variant) } }
+                                @if index == 0 {
+                                    th scope="rowgroup" rowspan=(case.cells.len()) { (variant(comparison, case)) }
+                                }
                                 td { (subject(cell)) }
                                 td { (value(cell, cell.before.as_deref())) }
                                 td class=(class(cell.trend)) { (sign(cell)) (value(cell, cell.after.as_deref())) }
@@ -130,10 +132,17 @@ fn left_out(comparison: &Comparison) -> Markup {
     }
     let only = [(&comparison.before, &comparison.only_before), (&comparison.after, &comparison.only_after)];
     html! {
-        @if !reasons.is_empty() || only.iter().any(|(_, ids)| !ids.is_empty()) {
+        @let incomplete = &comparison.incomplete;
+        @if !incomplete.is_empty() || !reasons.is_empty() || only.iter().any(|(_, ids)| !ids.is_empty()) {
             section {
                 h2 { "Left out" }
                 ul class="plain" {
+                    @for part in incomplete {
+                        li {
+                            (part.report) " is not whole, " (part.why)
+                            @if !part.cases.is_empty() { ": " (part.cases.join(", ")) }
+                        }
+                    }
                     @for (why, ids) in &reasons { li { (why) ": " (ids.join(", ")) } }
                     @for (label, ids) in only {
                         @if !ids.is_empty() { li { "only in " (label.name) ": " (ids.join(", ")) } }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, LineStyle, Table, presets};
 use indexmap::{IndexMap, IndexSet};
 
-use super::{CaseChange, CellChange, Comparison, Decided, DecisionChange, Origin, Trend};
+use super::{CaseChange, CellChange, Comparison, Decided, DecisionChange, Incomplete, Origin, Trend};
 use crate::case::NodeFact;
 use crate::report::human::{tame, wrap};
 use crate::report::paint::Paint;
@@ -78,7 +78,8 @@ fn title(comparison: &Comparison, paint: Paint, width: usize) -> String {
 
 fn table(comparison: &Comparison, cases: &[&CaseChange], paint: Paint, width: usize) -> String {
     let rows: Vec<_> = cases.iter().flat_map(|case| case.cells.iter().map(move |cell| (*case, cell))).collect();
-    let variants: Vec<_> = rows.iter().map(|(case, _)| wrap(&case.variant, NARROW, &[',', '/', ' '])).collect();
+    let variants: Vec<_> =
+        rows.iter().map(|(case, _)| wrap(&variant(comparison, case), NARROW, &[',', '/', ' '])).collect();
     let subjects: Vec<_> = rows.iter().map(|(_, cell)| wrap(&subject(cell), NARROW, &['-', ' '])).collect();
     let behind: Vec<_> = rows.iter().map(|(case, cell)| wrap(&reasons(case, cell), NARROW, &[' ', '-'])).collect();
     let widest = |columns: &[Vec<String>], header: &str| {
@@ -124,6 +125,18 @@ fn table(comparison: &Comparison, cases: &[&CaseChange], paint: Paint, width: us
         column.set_padding((0, PADDING as u16 - 1));
     }
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+/// A case's variant; where others of the same changed too, with what it ran on.
+pub(super) fn variant(comparison: &Comparison, case: &CaseChange) -> String {
+    let same = |other: &&CaseChange| (&other.scenario, &other.variant) == (&case.scenario, &case.variant);
+    if comparison.changed.iter().filter(same).count() < 2 {
+        return case.variant.clone();
+    }
+    let Origin { engine, model, cilium, kubernetes, kernel_overlay, .. } = &case.before;
+    let kubernetes = kubernetes.as_ref().map(|version| format!(", Kubernetes {version}")).unwrap_or_default();
+    let overlay = if *kernel_overlay { ", overlay by the kernel" } else { "" };
+    format!("{} ({engine}, {model}, {cilium}{kubernetes}{overlay})", case.variant)
 }
 
 /// `pod-mtu of master`, `step 3, check broken: internet`
@@ -283,11 +296,15 @@ fn unexplained(comparison: &Comparison, width: usize) -> String {
 fn left_out(comparison: &Comparison, paint: Paint, width: usize) -> String {
     let mut out = String::new();
     let mut tell = |head: String, ids: &[&str]| {
-        let _ = writeln!(out, "{}", paint.doubtful(&head));
-        for line in wrap(&ids.join(", "), width - INDENT, &[' ']) {
+        let head = if ids.is_empty() { head.trim_end_matches(':') } else { head.as_str() };
+        let _ = writeln!(out, "{}", paint.doubtful(head));
+        for line in wrap(&ids.join(", "), width - INDENT, &[' ']).iter().filter(|line| !line.is_empty()) {
             let _ = writeln!(out, "{:INDENT$}{line}", "");
         }
     };
+    for Incomplete { report, why, cases } in &comparison.incomplete {
+        tell(format!("{report} is not whole, {why}:"), &cases.iter().map(String::as_str).collect::<Vec<_>>());
+    }
     let mut reasons: IndexMap<&str, Vec<&str>> = IndexMap::new();
     for case in &comparison.not_compared {
         reasons.entry(&case.why).or_default().push(&case.id);

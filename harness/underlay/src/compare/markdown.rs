@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use indexmap::IndexMap;
 
-use super::human::{alike_text, grouped, reasons, sign, subject, value};
+use super::human::{alike_text, grouped, reasons, sign, subject, value, variant};
 use super::{CaseChange, Comparison, Trend};
 use crate::report::human::tame;
 
@@ -33,6 +33,11 @@ pub fn render(comparison: &Comparison) -> String {
     }
     decisions(comparison, &mut out);
     let list = |ids: &[&str]| ids.iter().map(|id| text(id)).collect::<Vec<_>>().join(", ");
+    for missing in &comparison.incomplete {
+        let cases: Vec<_> = missing.cases.iter().map(String::as_str).collect();
+        let cases = if cases.is_empty() { String::new() } else { format!(": {}", list(&cases)) };
+        let _ = writeln!(out, "\n**{} is not whole**, {}{cases}", text(&missing.report), text(&missing.why));
+    }
     let mut left: IndexMap<&str, Vec<&str>> = IndexMap::new();
     for case in &comparison.not_compared {
         left.entry(&case.why).or_default().push(&case.id);
@@ -58,7 +63,7 @@ fn table(comparison: &Comparison, cases: &[&CaseChange], out: &mut String) {
         let _ = writeln!(
             out,
             "| {} | {} | {} | {is} | {} |",
-            text(&case.variant),
+            text(&variant(comparison, case)),
             text(&subject(cell)),
             text(&value(cell, cell.before.as_deref())),
             text(&reasons(case, cell)),

@@ -11,17 +11,22 @@ pub mod html;
 pub mod human;
 pub mod markdown;
 mod moment;
+mod pairs;
 pub mod progress;
 mod rules;
 pub mod side;
 
-use indexmap::IndexMap;
+use std::collections::{HashMap, HashSet};
+
 use serde::{Deserialize, Serialize};
 
 pub use decisions::{RUNNING, decided};
+pub use pairs::{Ambiguous, pair};
 pub use rules::{RuleChange, differing as differing_rules};
 
+use crate::report::merge::identity;
 use crate::report::schema::Case;
+use crate::report::table::conditions;
 use crate::verdict::{Provenance, Verdict};
 
 /// The schema's name and version.
@@ -51,6 +56,8 @@ pub struct Comparison {
     pub only_before: Vec<String>,
     /// Cases that only the results after have.
     pub only_after: Vec<String>,
+    /// Reports in which cases are missing that their runs were to have.
+    pub incomplete: Vec<Incomplete>,
     /// Cases that were not compared, and why.
     pub not_compared: Vec<NotCompared>,
     /// Cases that were not run, since every agent decides the same in both, in everything that is carried out.
@@ -59,6 +66,17 @@ pub struct Comparison {
     pub rules: Vec<RuleChange>,
     /// How much changed.
     pub summary: Summary,
+}
+
+/// A report in which cases are missing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Incomplete {
+    /// Which one, `report main.json`.
+    pub report: String,
+    /// Why: `its run was interrupted by SIGTERM`.
+    pub why: String,
+    /// Those that are known to be missing.
+    pub cases: Vec<String>,
 }
 
 /// A case that was left out.
@@ -100,6 +118,12 @@ pub struct Origin {
     pub cilium: String,
     /// Whether the model of this version was checked against a real one's behaviour.
     pub cilium_verified: bool,
+    /// The version of Kubernetes, where it is a real one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubernetes: Option<String>,
+    /// Whether the kernel carried the overlay.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub kernel_overlay: bool,
     /// What the case came to.
     pub verdict: Verdict,
 }
@@ -112,6 +136,8 @@ impl Origin {
             model: case.model.clone(),
             cilium: case.cilium.clone(),
             cilium_verified: case.cilium_verified,
+            kubernetes: case.kubernetes.clone(),
+            kernel_overlay: case.kernel_overlay,
             verdict: case.verdict,
         }
     }
@@ -174,7 +200,9 @@ pub enum Trend {
 
 impl Trend {
     fn of(asserted: Option<Asserted>) -> Self {
-        match asserted.map(|Asserted { before, after }| (before == Verdict::Pass, after == Verdict::Pass)) {
+        // What was not tried is no worse for that, nor was it.
+        let tried = asserted.filter(|verdicts| ![verdicts.before, verdicts.after].contains(&Verdict::Skip));
+        match tried.map(|Asserted { before, after }| (before == Verdict::Pass, after == Verdict::Pass)) {
             Some((true, false)) => Self::Worse,
             Some((false, true)) => Self::Better,
             _ => Self::Neither,
@@ -221,17 +249,29 @@ pub struct Summary {
     pub better: usize,
 }
 
-/// Compares two sets of results, case by case of the same name. Of two cases of one name in a set the first counts.
-pub fn compare(before: (Label, &[Case]), after: (Label, &[Case]), not_compared: Vec<NotCompared>) -> Comparison {
-    let (first, second) = (by_name(before.1), by_name(after.1));
-    let missing = |from: &IndexMap<String, &Case>, other: &IndexMap<String, &Case>| -> Vec<String> {
-        from.keys().filter(|id| !other.contains_key(*id)).cloned().collect()
+/// Compares two sets of results, [pair] by pair.
+///
+/// # Errors
+/// Which cases are each other's can't be told.
+pub fn compare(
+    before: (Label, &[Case]),
+    after: (Label, &[Case]),
+    not_compared: Vec<NotCompared>,
+) -> Result<Comparison, Ambiguous> {
+    let identities = |cases: &[Case]| cases.iter().map(identity).collect::<Vec<_>>();
+    let pairs = pair(&identities(before.1), &identities(after.1))?;
+    let (first, second): (HashSet<usize>, HashSet<usize>) = pairs.iter().copied().unzip();
+    let names = Names::of([before.1, after.1]);
+    let missing = |cases: &[Case], paired: &HashSet<usize>| -> Vec<String> {
+        let left = cases.iter().enumerate().filter(|(place, _)| !paired.contains(place));
+        left.map(|(_, case)| names.name(case)).collect()
     };
+    let (only_before, only_after) = (missing(before.1, &first), missing(after.1, &second));
     let mut summary = Summary::default();
     let mut changed = Vec::new();
     let mut rules: Vec<RuleChange> = Vec::new();
-    for (id, before) in &first {
-        let Some(after) = second.get(id) else { continue };
+    for (was, is) in pairs {
+        let (before, after) = (&before.1[was], &after.1[is]);
         summary.compared += 1;
         if rules.is_empty() && before.cilium != after.cilium {
             rules = rules::differing_texts(&before.cilium, &after.cilium);
@@ -268,24 +308,43 @@ pub fn compare(before: (Label, &[Case]), after: (Label, &[Case]), not_compared: 
             });
         }
     }
-    Comparison {
+    Ok(Comparison {
         schema: SCHEMA.to_owned(),
         before: before.0,
         after: after.0,
         changed,
-        only_before: missing(&first, &second),
-        only_after: missing(&second, &first),
+        only_before,
+        only_after,
+        incomplete: Vec::new(),
         not_compared,
         decided_alike: Vec::new(),
         rules,
         summary,
-    }
+    })
 }
 
-fn by_name(cases: &[Case]) -> IndexMap<String, &Case> {
-    let mut all = IndexMap::new();
-    for case in cases {
-        all.entry(case.id()).or_insert(case);
+/// How often each name is there, on the side that has it more often.
+struct Names(HashMap<String, usize>);
+
+impl Names {
+    fn of(sides: [&[Case]; 2]) -> Self {
+        let mut most: HashMap<String, usize> = HashMap::new();
+        for cases in sides {
+            let mut counts: HashMap<String, usize> = HashMap::new();
+            cases.iter().for_each(|case| *counts.entry(case.id()).or_default() += 1);
+            for (name, count) in counts {
+                let known = most.entry(name).or_default();
+                *known = count.max(*known);
+            }
+        }
+        Self(most)
     }
-    all
+
+    /// A case's name, with the conditions it ran under where others have the same.
+    fn name(&self, case: &Case) -> String {
+        match self.0.get(&case.id()) {
+            Some(2..) => format!("{} ({})", case.id(), conditions(case)),
+            _ => case.id(),
+        }
+    }
 }

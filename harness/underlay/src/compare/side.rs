@@ -13,7 +13,7 @@ use cilium::{Model, Values, Version};
 use serde_json::{Map, Value};
 use topology::source::{Diagnostics, Source};
 
-use super::Label;
+use super::{Incomplete, Label};
 use crate::case::Case;
 use crate::report::human::tame_text;
 use crate::report::schema::{self, Report};
@@ -130,6 +130,28 @@ impl Side {
         }
         let report = serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
         Ok(Self::Report { file: file.to_owned(), report: Box::new(report) })
+    }
+
+    /// Whether its cases are still to be run.
+    pub fn is_live(&self) -> bool {
+        !matches!(self, Self::Report { .. })
+    }
+
+    /// What is missing in it, if it is the report of a run, or of shares of one, that didn't come to its end.
+    pub fn incomplete(&self) -> Option<Incomplete> {
+        let Self::Report { report, .. } = self else { return None };
+        let mut why = Vec::new();
+        if let Some(signal) = &report.interrupted {
+            why.push(format!("its run was interrupted by {signal}"));
+        } else if !report.unfinished.is_empty() {
+            why.push("its run didn't come to its end".to_owned());
+        }
+        let missing: Vec<_> = report.merge.iter().flat_map(|merge| &merge.missing).map(ToString::to_string).collect();
+        if !missing.is_empty() {
+            why.push(format!("nobody brought share {}", missing.join(", ")));
+        }
+        let cases = report.unfinished.iter().map(|case| format!("{}::{}", case.scenario, case.variant)).collect();
+        (!why.is_empty()).then(|| Incomplete { report: self.label().name, why: why.join("; "), cases })
     }
 
     /// What it is called.

@@ -123,7 +123,7 @@ fn list(out: &mut String, title: &str, lines: &[String]) {
 }
 
 /// What makes a case another one, wherever it runs.
-fn identity(case: &Case) -> Unfinished {
+pub(crate) fn identity(case: &Case) -> Unfinished {
     let Case { scenario, variant, engine, model, cilium, kubernetes, kernel_overlay, .. } = case;
     Unfinished {
         scenario: scenario.clone(),
