@@ -479,6 +479,15 @@ fn a_file_whose_name_begins_with_a_version_is_read() {
     }
 }
 
+#[test]
+fn a_file_of_values_is_read_as_helm_reads_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("values.yaml");
+    std::fs::write(&file, "bpf: {masquerade: yes}\ndevices: \"no\"").unwrap();
+    let Ok(Side::Values { values, .. }) = Side::values(&file) else { panic!("they are values") };
+    assert_eq!(serde_json::Value::Object(values), json!({"bpf": {"masquerade": true}, "devices": "no"}));
+}
+
 /// The program with two reports: what it ended with, said and complained of.
 fn of_reports(before: &Report, after: &Report, more: &[&str]) -> (Option<i32>, String, String) {
     let folder = tempfile::tempdir().unwrap();

@@ -106,7 +106,7 @@ impl Side {
         let source = Source::read(file)?;
         let nothing = source.text().lines().map(str::trim).all(|line| line.is_empty() || line.starts_with('#'));
         // The chart's defaults are a file without a word too.
-        let values = if nothing { Map::new() } else { source.parse()? };
+        let values = if nothing { Map::new() } else { source.values()? };
         Ok(Self::Values { file: file.to_owned(), values })
     }
 
