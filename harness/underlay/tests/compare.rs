@@ -15,6 +15,7 @@ use serde_json::json;
 use support::{case, death, expect, expect_fact, observed, outcome, ping, reply, reports};
 use underlay::case::{Case, ExpectedOutcome, NodeFact, Place, ProbeKind, ProbeSpec};
 use underlay::compare::alike::decide_alike;
+use underlay::compare::side::Side;
 use underlay::compare::{
     self, CellChange, Comparison, Label, NotCompared, Trend, differing_rules, html, human, markdown,
 };
