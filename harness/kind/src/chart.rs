@@ -82,14 +82,23 @@ impl Chart {
         };
         let origin: String = origin.chars().map(|letter| if letter.is_alphanumeric() { letter } else { '-' }).collect();
         let folder = kept.join(origin).join(version);
-        let find = || fs::read_dir(&folder).ok()?.flatten().map(|file| file.path()).find(|path| path.is_file());
-        if find().is_none() {
-            say(&format!("helm pulls {chart} {version}"));
-            let destination = folder.display().to_string();
-            tools.run(&pull.with(["--version", version, "--destination", &destination])).await?;
-        }
-        let found =
-            find().ok_or_else(|| Error::unread("what Helm pulled", format!("{} is empty", folder.display())))?;
+        let found = match packed(&folder) {
+            Some(found) => found,
+            None => {
+                say(&format!("helm pulls {chart} {version}"));
+                // Helm makes no folder, and one that is killed leaves half a chart: pulled beside, then renamed.
+                fs::create_dir_all(kept).map_err(unkept(kept))?;
+                let beside = tempfile::Builder::new().prefix(".pulling-").tempdir_in(kept).map_err(unkept(kept))?;
+                let destination = beside.path().display().to_string();
+                tools.run(&pull.with(["--version", version, "--destination", &destination])).await?;
+                let pulled = packed(beside.path());
+                let pulled = pulled.ok_or_else(|| Error::unread("what Helm pulled", "there is no packed chart"))?;
+                let found = folder.join(pulled.file_name().unwrap_or_default());
+                fs::create_dir_all(&folder).map_err(unkept(&folder))?;
+                fs::rename(&pulled, &found).map_err(unkept(&found))?;
+                found
+            }
+        };
         Self::at(tools, found).await
     }
 
@@ -159,6 +168,17 @@ pub async fn uninstall(cluster: &Cluster, release: &str) -> Result<()> {
     cluster.tools().run(&call).await.map(drop)
 }
 
+/// The packed chart in a folder. Helm writes one under a longer name first (`cilium-1.18.2.tgz123456`), which stays if it
+/// is killed.
+fn packed(folder: &Path) -> Option<PathBuf> {
+    let is_packed = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "tgz") && path.is_file();
+    fs::read_dir(folder).ok()?.flatten().map(|file| file.path()).find(is_packed)
+}
+
+fn unkept(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
+    move |source| Error::File { path: path.display().to_string(), source }
+}
+
 /// Where releases go.
 pub const NAMESPACE: &str = "kube-system";
 
@@ -196,4 +216,64 @@ const VALUES: &str = "values.yaml";
 
 fn unwritten(source: std::io::Error) -> Error {
     Error::File { path: "the values for Helm".to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use futures::FutureExt;
+
+    use super::*;
+    use crate::tools::stand_in::{By, done};
+
+    /// Helm as far as it pulls (pkg/downloader, internal/fileutil): what it writes gets its name when it is whole, in a
+    /// folder that is there.
+    fn helm(call: &Call) -> Said {
+        let after = |word: &str| call.arguments.iter().skip_while(|argument| *argument != word).nth(1);
+        let Some(folder) = after("--destination") else { return done("name: cilium\nversion: 1.18.2\n") };
+        let name = Path::new(folder).join("cilium-1.18.2.tgz");
+        match fs::write(name.with_extension("tgz42"), "").and_then(|()| fs::rename(name.with_extension("tgz42"), name))
+        {
+            Ok(()) => done(""),
+            Err(error) => Said { code: Some(1), error: error.to_string(), ..done("") },
+        }
+    }
+
+    fn fetch(tools: &Tools, kept: &Path, said: &Mutex<Vec<String>>) -> Chart {
+        let source = Source::Repository("https://helm.cilium.io/".to_owned());
+        let say = |line: &str| said.lock().expect("nobody panicked").push(line.to_owned());
+        let fetched = Chart::fetch(tools, &source, "cilium", "1.18.2", kept, &say).now_or_never();
+        fetched.expect("nobody waits").unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    #[test]
+    fn a_chart_is_pulled_once_and_kept() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let kept = folder.path().join("cache/charts");
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let hears = Arc::clone(&asked);
+        let tools = Tools::by(By(move |call: &Call| {
+            hears.lock().expect("nobody panicked").push(call.arguments[0].clone());
+            helm(call)
+        }));
+        let said = Mutex::new(Vec::new());
+        let first = fetch(&tools, &kept, &said);
+        assert_eq!(first.path, kept.join("https---helm-cilium-io-/1.18.2/cilium-1.18.2.tgz"));
+        assert!(first.path.is_file(), "it has its place");
+        assert_eq!(fs::read_dir(&kept).expect("it is there").count(), 1, "and nothing stays beside it");
+        assert_eq!(fetch(&tools, &kept, &said), first, "the next time it is there");
+        assert_eq!(*asked.lock().expect("nobody panicked"), ["pull", "show", "show"]);
+        assert_eq!(*said.lock().expect("nobody panicked"), ["helm pulls cilium 1.18.2"]);
+    }
+
+    #[test]
+    fn what_a_killed_helm_left_is_no_chart() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let version = folder.path().join("https---helm-cilium-io-/1.18.2");
+        fs::create_dir_all(&version).expect("make a folder");
+        fs::write(version.join("cilium-1.18.2.tgz123456"), "half").expect("write a file");
+        let fetched = fetch(&Tools::by(By(helm)), folder.path(), &Mutex::default());
+        assert_eq!(fetched.path, version.join("cilium-1.18.2.tgz"));
+    }
 }

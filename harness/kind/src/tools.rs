@@ -268,3 +268,23 @@ async fn ended(mut child: Child, input: Option<&str>) -> std::io::Result<Output>
     };
     tokio::join!(tell, child.wait_with_output()).1
 }
+
+/// Who answers in place of programs, by what they are asked.
+#[cfg(test)]
+pub(crate) mod stand_in {
+    use super::*;
+
+    /// Answers by a function.
+    pub(crate) struct By<F>(pub(crate) F);
+
+    impl<F: Fn(&Call) -> Said + Send + Sync> Run for By<F> {
+        fn run<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Result<Said>> {
+            Box::pin(std::future::ready(Ok((self.0)(call))))
+        }
+    }
+
+    /// A program that ended well.
+    pub(crate) fn done(output: &str) -> Said {
+        Said { code: Some(0), output: output.to_owned(), error: String::new() }
+    }
+}
