@@ -178,8 +178,15 @@ fn lend(wanted: &Wanted<'_>, verb: &str) -> Call {
 /// docker's or kind's answer.
 pub async fn delete(tools: &Tools, name: &str) -> Result<()> {
     let cluster = Call::new(Tool::Kind, ["delete", "cluster", "--name", name]).patience(DELETE);
-    // kind touches the user's kubeconfig if it isn't told of another: there is nothing of this cluster in it.
-    let nodes = tools.run(&cluster.with(["--kubeconfig", "/dev/null"])).await;
+    // kind touches the user's kubeconfig if it isn't told of another: there is nothing of this cluster in it. Beside that
+    // one it makes a lock, which a killed one leaves (kind 0.30, pkg/cluster/internal/kubeconfig/internal/kubeconfig/lock.go).
+    let nodes = match tempfile::tempdir() {
+        Ok(folder) => {
+            let kubeconfig = folder.path().join("kubeconfig").display().to_string();
+            tools.run(&cluster.with(["--kubeconfig", &kubeconfig])).await
+        }
+        Err(source) => Err(Error::File { path: "a folder for a kubeconfig".to_owned(), source }),
+    };
     let network = tools.run(&Call::new(Tool::Docker, ["network", "rm", name])).await;
     nodes?;
     match network {
@@ -249,7 +256,33 @@ async fn nodes(tools: &Tools, cluster: &str, spec: &Spec) -> Result<Vec<Node>> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::sync::{Arc, Mutex};
+
+    use futures::FutureExt;
+
     use super::*;
+    use crate::tools::stand_in::{By, done};
+
+    #[test]
+    fn a_cluster_is_deleted_with_a_kubeconfig_that_nobody_has() {
+        let told = Arc::new(Mutex::new(PathBuf::new()));
+        let hears = Arc::clone(&told);
+        let tools = Tools::by(By(move |call: &Call| {
+            if call.tool == Tool::Kind {
+                let kubeconfig = PathBuf::from(call.arguments.last().expect("it has arguments"));
+                // kind's lock is beside it.
+                let folder = kubeconfig.parent().map(|folder| folder.read_dir().map(Iterator::count));
+                assert!(matches!(folder, Some(Ok(0))), "a folder of its own: {}", kubeconfig.display());
+                *hears.lock().expect("nobody panicked") = kubeconfig;
+            }
+            done("")
+        }));
+        delete(&tools, "underlay-1").now_or_never().expect("nobody waits").unwrap_or_else(|error| panic!("{error}"));
+        let kubeconfig = told.lock().expect("nobody panicked");
+        assert!(kubeconfig.ends_with("kubeconfig") && !kubeconfig.starts_with("/dev"), "{}", kubeconfig.display());
+        assert!(kubeconfig.parent().is_some_and(|folder: &Path| !folder.exists()), "the folder is gone with it");
+    }
 
     #[test]
     fn ranges_are_of_the_benchmark_networks_and_differ() {
