@@ -27,7 +27,7 @@ pub enum Tool {
     Docker,
     /// kind.
     Kind,
-    /// Helm, version 3.
+    /// Helm, 3.13 or newer.
     Helm,
 }
 

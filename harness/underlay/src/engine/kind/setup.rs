@@ -229,7 +229,7 @@ pub fn remedy(tool: Tool) -> &'static str {
     match tool {
         Tool::Docker => "install docker, and start its daemon; DOCKER_HOST names another than the default",
         Tool::Kind => "install kind 0.27 or newer: https://kind.sigs.k8s.io/docs/user/quick-start/",
-        Tool::Helm => "install Helm 3: https://helm.sh/docs/intro/install/",
+        Tool::Helm => "install Helm 3.13 or newer: https://helm.sh/docs/intro/install/",
     }
 }
 
