@@ -4,11 +4,13 @@
 //! images/DIGEST/root/        a tree
 //! images/DIGEST/image.json   what it is
 //! names/…                    which digest an image's name stood for when it was pulled
-//! pulling/DIGEST/            of one that is on its way: layers as far as they came, the tree as far as it is
+//! pulling/DIGEST/            of one that is on its way: layers as far as they came, the tree as far as it is; or as far
+//!                            as it is still there, of one that goes
 //! locks/DIGEST               exclusive for who makes or removes it, shared for who uses it
 //! ```
 //!
-//! A tree is made beside its place and then renamed, so one that has its name is whole.
+//! A tree is made beside its place and then renamed, and renamed again before it is removed: one that has its name is
+//! whole.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -119,8 +121,10 @@ impl Cache {
                 pruned.in_use.push(entry);
                 continue;
             };
-            let folder = if entry.is_whole { self.image(&digest) } else { self.pulling(&digest) };
-            remove(&folder)?;
+            if entry.is_whole {
+                self.set_aside(&digest)?;
+            }
+            remove(&self.pulling(&digest))?;
             pruned.removed.push(entry);
         }
         let names = self.root.join("names");
@@ -131,6 +135,14 @@ impl Cache {
             }
         }
         Ok(pruned)
+    }
+
+    /// Takes a tree's name away: half of one that is being removed must not count as whole, whoever ends the removal.
+    fn set_aside(&self, digest: &Digest) -> Result<(), Error> {
+        let (image, gone) = (self.image(digest), self.pulling(digest).join("gone"));
+        remove(&gone)?;
+        make(&self.pulling(digest))?;
+        fs::rename(&image, &gone).or_else(ignore_missing).map_err(Error::cache(&image))
     }
 
     fn whole(&self, hex: &str) -> Entry {

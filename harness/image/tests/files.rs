@@ -147,6 +147,30 @@ fn what_a_killed_process_left_is_no_tree() {
     assert!(place.cache.entries().expect("it can be read").iter().all(|entry| entry.is_whole));
 }
 
+/// What can't be removed ends a removal early, as a signal would.
+#[test]
+fn a_tree_that_is_half_removed_is_no_tree() {
+    let mut place = Place::new();
+    let image = two_layers();
+    let root = place.unpack(&image).expect("it is unpacked").dir.clone();
+    fs::set_permissions(root.join("usr/bin"), fs::Permissions::from_mode(0o500)).expect("it is ours");
+    let pruned = place.cache.prune();
+    // Root removes all the same.
+    assert!(pruned.is_err() || nix::unistd::geteuid().is_root(), "{pruned:?}");
+    let left = place.cache.entries().expect("it can be read");
+    assert!(left.iter().all(|entry| !entry.is_whole), "half of it is still called whole: {left:?}");
+    let hex = image.digest()["sha256:".len()..].to_owned();
+    let gone = place.cache.root().join("pulling").join(hex).join("gone/root");
+    if pruned.is_err() {
+        fs::set_permissions(gone.join("usr/bin"), fs::Permissions::from_mode(0o700)).expect("it is ours");
+    } else {
+        fs::create_dir_all(gone.join("usr/bin")).expect("as if it had been killed at it");
+    }
+    assert_two_layers(&place.unpack(&image).expect("it is unpacked anew").dir);
+    let whole = place.cache.entries().expect("it can be read");
+    assert!(matches!(whole.as_slice(), [entry] if entry.is_whole), "and what was left of it is gone: {whole:?}");
+}
+
 #[test]
 fn another_machines_image_is_refused() {
     let mut place = Place::new();
