@@ -1,6 +1,6 @@
 //! From what a user named to a tree.
 
-use std::io::{BufReader, Read};
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
@@ -9,6 +9,7 @@ use nix::fcntl::FlockArg;
 use crate::cache::{self, About, Cache, Lock};
 use crate::digest::{Digest, Hashing};
 use crate::error::Error;
+use crate::limits::Limits;
 use crate::manifest::{Image, Layer};
 use crate::source::{self, Source};
 use crate::unpack::Unpacker;
@@ -160,29 +161,37 @@ fn layers(
     root: &Path,
     tell: &mut dyn FnMut(&Event),
 ) -> Result<About, Error> {
-    let mut unpacker = Unpacker::into(root, wanted.limits)?;
+    let limits = &wanted.limits;
+    let mut unpacker = Unpacker::into(root, *limits)?;
+    // Of all layers, unpacked: headers and padding come on top of what files hold.
+    let mut left = limits.unpacked.saturating_add(limits.entries.saturating_mul(2048));
     let of = image.layers.len();
     for (layer, number) in image.layers.iter().zip(1..) {
         let what = format!("layer {number} of {}", image.what);
         let mut counter = |done, size| tell(&Event::Layer { number, of, done, size });
         let bytes = source.layer(layer, wanted, scratch, &mut counter)?;
         tell(&Event::Unpacking { number, of });
-        unpack(&mut unpacker, &what, layer, bytes, wanted)?;
+        unpack(&mut unpacker, &what, layer, bytes, limits, &mut left)?;
     }
     unpacker.sync().map_err(Error::cache(root))?;
     let (bytes, entries) = unpacker.size();
     Ok(About { what: image.what.clone(), bytes, entries })
 }
 
+/// Unpacks a layer: `left` bytes of it at most, which are fewer afterwards.
 fn unpack(
     unpacker: &mut Unpacker,
     what: &str,
     layer: &Layer,
     bytes: Box<dyn Read + '_>,
-    wanted: &Wanted,
+    limits: &Limits,
+    left: &mut u64,
 ) -> Result<(), Error> {
-    let limits = &wanted.limits;
-    let mut transferred = BufReader::with_capacity(1 << 16, Hashing::new(bytes));
+    // What nobody says a digest of is in a file of `docker save`, where it is not compressed.
+    let transfer = if layer.digest.is_some() { limits.layer } else { *left };
+    // One byte more than may be tells what is too large. What no file gets is read too, and bounded by nothing else.
+    let bytes = Hashing::new(bytes.take(transfer.saturating_add(1)));
+    let mut transferred = BufReader::with_capacity(1 << 16, bytes);
     let magic = std::io::BufRead::fill_buf(&mut transferred).map_err(|error| Error::corrupt(what, error))?;
     // What it is called is not asked: `docker save` doesn't say.
     let plain: Box<dyn Read + '_> = match magic {
@@ -192,11 +201,27 @@ fn unpack(
         }
         _ => Box::new(&mut transferred),
     };
-    // Headers and padding come on top of what files hold.
-    let most = limits.unpacked.saturating_add(limits.entries.saturating_mul(2048));
-    let mut plain = Hashing::new(plain);
-    unpacker.layer(what, &mut plain)?;
-    let found = plain.finish(most).map_err(|error| Error::corrupt(what, error))?;
+    let mut plain = Hashing::new(plain.take(left.saturating_add(1)));
+    let put = unpacker.layer(what, &mut plain).and_then(|()| {
+        // What follows the archive's end is of the layer's digest.
+        io::copy(&mut plain, &mut io::sink()).map_err(|error| Error::corrupt(what, error))
+    });
+    let unpacked = plain.count;
+    let found = plain.finish(unpacked).map_err(|error| Error::corrupt(what, error));
+    let too_much = |limit: u64, how: &str| {
+        let limit = format!("{} MiB {how}", limit >> 20);
+        Err(Error::TooMuch { what: what.to_owned(), limit })
+    };
+    // First of all: what is missing then isn't the layer's fault.
+    if unpacked > *left {
+        return too_much(limits.unpacked, "unpacked");
+    }
+    if transferred.get_ref().count > transfer {
+        return too_much(transfer, "transferred");
+    }
+    put?;
+    *left -= unpacked;
+    let found = found?;
     if found != layer.diff_id {
         return Err(Error::mismatch(&format!("{what}, unpacked,"), &layer.diff_id, &found));
     }

@@ -132,6 +132,61 @@ fn nothing_grows_beyond_its_limit() {
     assert!(matches!(limited(&many, Limits { layers: 8, ..Limits::default() }), Error::TooMuch { .. }));
 }
 
+/// What is made into no file is read all the same.
+#[test]
+fn what_goes_nowhere_is_bounded_too() {
+    let zeros = vec![0; 8 << 20];
+    for kind in [EntryType::Char, EntryType::XGlobalHeader, EntryType::Symlink] {
+        let image = Image::of([Layer::default().entry(kind, "a", "b", 0o644, &zeros).file("c", "")]);
+        let error = limited(&image, Limits { unpacked: 4 << 20, entries: 10, ..Limits::default() });
+        assert!(matches!(error, Error::TooMuch { .. }), "{kind:?}: {error}");
+    }
+    // Of all layers together.
+    let image = Image::of((0..4).map(|number| {
+        let name = format!("{number}");
+        Layer::default().entry(EntryType::Char, &name, "", 0o644, &zeros[..2 << 20])
+    }));
+    let error = limited(&image, Limits { unpacked: 6 << 20, entries: 10, ..Limits::default() });
+    assert!(matches!(error, Error::TooMuch { .. }), "{error}");
+    // What follows the archive's end.
+    let mut archive = Layer::default().file("a", "").archive();
+    archive.extend(&zeros);
+    let image = Image::of_archives(vec![archive], common::here());
+    let error = limited(&image, Limits { unpacked: 4 << 20, entries: 10, ..Limits::default() });
+    assert!(matches!(error, Error::TooMuch { .. }), "{error}");
+    // As it is transferred: a few KiB of zeros.
+    let image = Image::of([Layer::default().entry(EntryType::Char, "a", "", 0o644, &zeros)]);
+    let error = limited(&image, Limits { layer: 1 << 10, ..Limits::default() });
+    assert!(matches!(error, Error::TooMuch { .. }), "{error}");
+}
+
+/// Who removes a tree holds a descriptor for each directory on the way down.
+#[test]
+fn trees_are_only_so_deep() {
+    let deep = |levels: usize| "d/".repeat(levels);
+    let mut place = Place::new();
+    let layer = Layer::default().directory(&deep(128)).file(&(deep(128) + "f"), "deep");
+    let root = place.unpack(&Image::of([layer])).expect("so deep is allowed");
+    assert!(root.dir.join(deep(128)).join("f").is_file());
+    for (name, layer) in [
+        ("a directory", Layer::default().directory(&deep(129))),
+        ("a file", Layer::default().file(&(deep(129) + "f"), "")),
+        (
+            "by way of a link",
+            Layer::default()
+                .symlink("l", &deep(100))
+                .directory(&deep(100))
+                .directory("l/d/")
+                .file(&format!("l/{}f", deep(60)), ""),
+        ),
+    ] {
+        let mut place = Place::new();
+        let error = place.unpack(&Image::of([layer])).expect_err(name);
+        assert!(matches!(error, Error::Hostile { .. }), "{name}: {error}");
+        place.assert_empty();
+    }
+}
+
 #[test]
 fn headers_are_bounded_too() {
     let long = "n".repeat(5000);

@@ -4,7 +4,7 @@
 //! (openat2(2), `RESOLVE_IN_ROOT`), names with `..` and absolute ones are refused, and a symbolic link is written so that
 //! it can't lead out of the tree, whether it is followed from within or from outside ([`link::contained`]). Devices,
 //! sockets and pipes are left out; set-user-ID and set-group-ID bits, owners and extended attributes are not taken over.
-//! Sizes and entries are counted while they are written, not by what headers say.
+//! Sizes and entries are counted while they are read, not by what headers say, and there is a limit to the depth.
 //!
 //! Layers, whiteouts: OCI image specification 1.1, layer.md.
 

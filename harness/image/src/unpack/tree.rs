@@ -13,6 +13,9 @@ use nix::unistd::{UnlinkatFlags, linkat, symlinkat, syncfs, unlinkat};
 
 use super::link;
 
+/// How many directories may stand one in another. Who removes a tree holds a descriptor for each.
+const DEEPEST: usize = 128;
+
 /// The tree.
 pub(super) struct Tree {
     root: OwnedFd,
@@ -50,6 +53,7 @@ impl Tree {
             })?);
         }
         remove(&parent, name)?;
+        self.room_below(&parent)?;
         mkdirat(&parent, name, Mode::S_IRWXU)?;
         let made = openat(&parent, name, OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
         Ok(fchmod(made, mode)?)
@@ -136,6 +140,7 @@ impl Tree {
             match self.resolve(directory) {
                 Err(error) if error.kind() == ErrorKind::NotFound => {
                     let parent = self.directory_of(directory)?;
+                    self.room_below(&parent)?;
                     mkdirat(&parent, name, Mode::from_bits_truncate(0o755))?;
                 }
                 other => drop(other?),
@@ -155,6 +160,14 @@ impl Tree {
             .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS | ResolveFlag::RESOLVE_NO_XDEV);
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         Ok(openat2(&self.root, path, how)?)
+    }
+
+    /// Whether a directory may have another in it. Names alone don't tell: links lead down too.
+    fn room_below(&self, directory: &OwnedFd) -> io::Result<()> {
+        match self.depth(directory)? < DEEPEST {
+            true => Ok(()),
+            false => Err(invalid(format!("it is more than {DEEPEST} folders deep"))),
+        }
     }
 
     /// How far below the root a directory of the tree really is, whatever links led there.
