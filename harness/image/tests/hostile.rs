@@ -91,6 +91,32 @@ fn whiteouts_stay_inside() {
     assert!(place.path().join("layout-beside").exists() && place.path().join("layout").exists());
 }
 
+/// A folder like that of `docker save`, unpacked, says itself which files are its layers.
+#[test]
+fn no_layer_of_a_folder_leads_out() {
+    let image = Image::of([Layer::default().file("a", "a")]);
+    let place = Place::new();
+    let folder = place.path().join("saved");
+    fs::create_dir(&folder).expect("make a folder");
+    let outside = place.path().join("outside.tar");
+    for path in [folder.join("layer.tar"), outside.clone()] {
+        fs::write(path, &image.archives[0]).expect("write a file");
+    }
+    fs::write(folder.join("config.json"), &image.config).expect("write a file");
+    nix::unistd::mkfifo(&folder.join("pipe"), nix::sys::stat::Mode::S_IRWXU).expect("make a pipe");
+    let obtain = |layer: &str| {
+        let manifest = serde_json::json!([{ "Config": "config.json", "Layers": [layer] }]);
+        fs::write(folder.join("manifest.json"), manifest.to_string()).expect("write a file");
+        image::obtain(&Wanted::new(Origin::File(folder.clone())), &place.cache, &mut |_| {})
+    };
+    let outside = outside.display().to_string();
+    for layer in [outside.as_str(), "../outside.tar", "../saved/layer.tar", "pipe", "."] {
+        let error = obtain(layer).expect_err("it is no layer");
+        assert!(matches!(error, Error::Corrupt { .. }), "{layer}: {error}");
+    }
+    obtain("layer.tar").expect("it is a layer");
+}
+
 #[test]
 fn devices_and_pipes_are_left_out() {
     let mut place = Place::new();

@@ -1,10 +1,12 @@
 //! The files of an image on disk, in a folder or in a tar archive, by name.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Component, Path, PathBuf};
+
+use nix::fcntl::OFlag;
 
 use crate::error::Error;
 use crate::unpack::archive::{Kind, Members};
@@ -61,15 +63,25 @@ impl Files {
         }
     }
 
-    /// A file to be read, and its size. A name in a folder may only be one that this program thought of.
+    /// A file to be read, and its size.
     pub(super) fn read(&self, name: &str) -> Result<(Box<dyn Read + '_>, u64), Error> {
         let missing = || Error::corrupt(&self.what(), format!("{name} is missing in it"));
         match &self.kind {
             Kept::Folder => {
                 let failed = |error: io::Error| Error::corrupt(&self.what(), format!("{name}: {error}"));
-                let file = File::open(self.path.join(name)).map_err(failed)?;
-                let size = file.metadata().map_err(failed)?.len();
-                Ok((Box::new(file), size))
+                // What `docker save` writes names its files itself.
+                if !Path::new(name).components().all(|part| matches!(part, Component::Normal(_))) {
+                    return Err(failed(io::Error::other("the name leads out of the folder")));
+                }
+                // A pipe would have it wait for somebody to write, and a device may have no end.
+                let mut how = OpenOptions::new();
+                how.read(true).custom_flags(OFlag::O_NONBLOCK.bits());
+                let file = how.open(self.path.join(name)).map_err(failed)?;
+                let about = file.metadata().map_err(failed)?;
+                if !about.is_file() {
+                    return Err(failed(io::Error::other("it is no file")));
+                }
+                Ok((Box::new(file), about.len()))
             }
             Kept::Archive { file, members } => {
                 let place = match members.get(Path::new(name)) {
@@ -114,7 +126,7 @@ fn index(path: &Path, file: &mut File) -> Result<HashMap<PathBuf, Place>, Error>
             Err(error) if places.is_empty() => return Err(wrong(&format!("it is no tar archive: {error}"))),
             Err(error) => return Err(error),
         };
-        let name: PathBuf = member.path.components().filter(|part| *part != std::path::Component::CurDir).collect();
+        let name: PathBuf = member.path.components().filter(|part| *part != Component::CurDir).collect();
         let place = match &member.kind {
             Kind::File => {
                 let (offset, size) = member.place();
