@@ -55,6 +55,11 @@ fn route(item: &Value, asked: Option<u32>) -> Option<Route> {
     // Of several next hops the first: a topology has no multipath.
     let hop = item.get("nexthops").and_then(|hops| hops.get(0)).unwrap_or(item);
     let through = |key| text(hop, key).or_else(|| text(item, key));
+    // `table all` has IPv6's too, whose default is called the same: each of them has a preference. `via` is a gateway of
+    // another family than the route's.
+    if item.get("pref").is_some() || hop.get("via").is_some() {
+        return None;
+    }
     Some(Route {
         table: match item.get("table") {
             Some(name) => name.as_str().and_then(table).or_else(|| number(item, "table"))?,
@@ -62,7 +67,10 @@ fn route(item: &Value, asked: Option<u32>) -> Option<Route> {
         },
         kind: text(item, "type").unwrap_or("unicast").to_owned(),
         destination: destination(text(item, "dst")?)?,
-        gateway: through("gateway").and_then(|gateway| gateway.parse().ok()),
+        gateway: match through("gateway") {
+            Some(gateway) => Some(gateway.parse().ok()?),
+            None => None,
+        },
         device: through("dev").map(str::to_owned),
         metric: number(item, "metric").unwrap_or(0),
         protocol: text(item, "protocol").map(str::to_owned),

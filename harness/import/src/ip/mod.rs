@@ -141,3 +141,35 @@ fn destination(text: &str) -> Option<Ipv4Net> {
 fn net(text: &str) -> Option<Ipv4Net> {
     text.parse::<Ipv4Net>().ok().or_else(|| text.parse::<Ipv4Addr>().ok().map(Ipv4Net::from))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// As `ip route show table all` prints them, on kernels old and new.
+    #[test]
+    fn routes_of_ipv6_are_none_of_ipv4() {
+        let list = json!([
+            {"dst": "default", "gateway": "10.0.0.1", "dev": "eth0", "protocol": "dhcp", "metric": 100, "flags": []},
+            {"dst": "default", "gateway": "fe80::1", "dev": "eth0", "protocol": "ra", "metric": 50, "pref": "medium"},
+            {"dst": "default", "gateway": "fe80::1", "dev": "eth0", "metric": 50},
+            {"dst": "default", "dev": "wg0", "metric": 10, "flags": [], "pref": "medium"},
+            {"dst": "default", "metric": 10, "nexthops": [{"gateway": "fe80::2", "dev": "eth0", "weight": 1}]},
+            {"dst": "default", "via": {"family": "inet6", "host": "fe80::1"}, "dev": "eth0", "metric": 10},
+            {"dst": "fd00::/64", "dev": "eth0", "protocol": "kernel", "metric": 256, "pref": "medium"},
+        ]);
+        let text = "default via 10.0.0.1 dev eth0 proto dhcp metric 100\n\
+                    default via fe80::1 dev eth0 proto ra metric 50 pref medium\n\
+                    default via fe80::1 dev eth0 metric 50\n\
+                    default dev wg0 metric 10 pref medium\n\
+                    default via inet6 fe80::1 dev eth0 metric 10\n\
+                    fd00::/64 dev eth0 proto kernel metric 256 pref medium\n";
+        for seen in [json::read(&list, None), text::read(text, None)] {
+            let gateways: Vec<_> = seen.routes.iter().map(|route| route.gateway).collect();
+            assert_eq!(gateways, [Some(Ipv4Addr::new(10, 0, 0, 1))], "{seen:?}");
+            assert_eq!(seen.default_route().map(|route| route.metric), Some(100));
+        }
+    }
+}

@@ -110,6 +110,10 @@ fn route(words: &[&str], asked: Option<u32>) -> Option<Route> {
         all => ("unicast", all),
     };
     let (to, rest) = words.split_first()?;
+    // IPv6's default is called the same; each of its routes has a preference.
+    if after(rest, "pref").is_some() {
+        return None;
+    }
     Some(Route {
         table: match after(rest, "table") {
             Some(name) => table(name)?,
