@@ -110,6 +110,85 @@ fn nodes_get_new_names_if_asked() {
     assert_eq!(imported.summary.nodes, ["node-1", "node-2"]);
 }
 
+fn files(files: impl IntoIterator<Item = (impl Into<String>, String)>) -> Vec<(String, Vec<u8>)> {
+    files.into_iter().map(|(name, text)| (name.into(), text.into_bytes())).collect()
+}
+
+#[test]
+fn new_names_hide_the_old_ones_of_what_is_left_out_too() {
+    let own = |text: String| text.replace("enp0s6", "wlx0217aabbccdd");
+    let files = files([
+        ("master.txt", own([MASTER.addresses(), MASTER.routes()].concat())),
+        // Of this one there is no `ip addr`, and of the worker nothing.
+        ("spare.txt", MASTER.routes()),
+        ("nodes.yaml", objects().remove(0).1),
+        ("config.yaml", own(CONFIG_MAP.to_owned())),
+    ]);
+    let imported = import(&files, &Options { anonymize: true, ..options() }).expect("a sound dump");
+    for text in [&imported.topology, &imported.scenario] {
+        for old in ["master", "worker", "spare", "0217aabbccdd"] {
+            assert!(!text.contains(old), "{old}:\n{text}");
+        }
+        assert!(text.contains("wlx000000000001"), "{text}");
+    }
+    let left_out = imported.summary.left_out.join("\n");
+    assert!(left_out.contains("a node: there are routes or rules of it"), "{left_out}");
+    assert!(left_out.contains("a node: it is a node of the cluster"), "{left_out}");
+}
+
+#[test]
+fn no_name_holds_a_public_address() {
+    let node = |name: &str| serde_json::json!({"kind": "Node", "metadata": {"name": name}});
+    for (name, address) in [
+        ("ec2-54-1-2-3.eu-west-1.compute.amazonaws.com", "54-1-2-3"),
+        ("static.88.99.1.2.clients.example", "88.99.1.2"),
+    ] {
+        for seen in [name, "other"] {
+            let nodes = serde_json::json!({"kind": "List", "items": [node(name), node("other")]});
+            let files =
+                files([(format!("{seen}.txt"), MASTER.addresses()), ("nodes.json".to_owned(), nodes.to_string())]);
+            let imported = import(&files, &options()).expect("there is a node");
+            let all = imported.topology + &imported.scenario + &imported.summary.left_out.join("\n");
+            assert!(!all.contains(address), "{address}:\n{all}");
+        }
+    }
+}
+
+#[test]
+fn helms_values_hold_no_public_address() {
+    let values = "devices: enx0217aabbccdd\n\
+                  nodePort: {addresses: \"93.184.216.34/32,2a01:4f8:1:2::1/128\"}\n\
+                  ipMasqAgent: {enabled: true, config: {nonMasqueradeCIDRs: [10.0.0.0/8, 54.1.2.0/24]}}\n";
+    let files = files([
+        ("master.txt".to_owned(), MASTER.addresses().replace("enp0s6", "enx0217aabbccdd")),
+        (format!("cilium-helm-values-{TIME}.yaml"), values.to_owned()),
+    ]);
+    let scenario = import(&files, &Options { anonymize: true, ..options() }).expect("there is a node").scenario;
+    for public in ["93.184.", "2a01:", "54.1.2.", "0217aabbccdd"] {
+        assert!(!scenario.contains(public), "{public}:\n{scenario}");
+    }
+    for kept in ["devices: enx000000000001", "2001:db8:0:1::1/128", "10.0.0.0/8"] {
+        assert!(scenario.contains(kept), "{kept}:\n{scenario}");
+    }
+}
+
+#[test]
+fn values_are_about_the_pods_range_as_it_is() {
+    let own = |text: String| text.replace("10.244.", "25.1.").replace("168.107.2.", "25.9.9.");
+    let config = CONFIG_MAP.replace("devices: enp0s6", "ipv4-native-routing-cidr: 25.0.0.0/8");
+    let files = files([
+        ("master.txt", own([MASTER.addresses(), MASTER.routes()].concat())),
+        ("worker.txt", own([WORKER.addresses(), WORKER.routes()].concat())),
+        ("nodes.yaml", own(objects().remove(0).1)),
+        ("config.yaml", own(config)),
+    ]);
+    let imported = import(&files, &options()).expect("a sound dump");
+    for kept in ["pod-cidr: 25.1.0.0/16", "ipv4NativeRoutingCIDR: 25.0.0.0/8"] {
+        assert!(imported.scenario.contains(kept), "{kept}:\n{}", imported.scenario);
+    }
+    assert!(!imported.topology.contains("25.9.9."), "what is no pod's is replaced:\n{}", imported.topology);
+}
+
 #[test]
 fn who_knows_better_about_networks_says_so() {
     let count = |networks| {

@@ -138,10 +138,15 @@ impl Draft {
     pub(crate) fn of(mut evidence: Evidence, options: &Options, renamer: &mut Renamer) -> Option<Self> {
         let mut remarks = Remarks::default();
         let mut seen = std::mem::take(&mut evidence.nodes);
+        // Nodes of which nothing is written have no new names.
+        let mut called = |name: &str| match options.anonymize {
+            true => "a node".to_owned(),
+            false => format!("`{}`", renamer.host_name(name)),
+        };
         seen.retain(|name, seen| {
             let links = !seen.links.is_empty();
             if !links {
-                remarks.left_out.push(format!("`{name}`: there are routes or rules of it, but no `ip addr`"));
+                remarks.left_out.push(format!("{}: there are routes or rules of it, but no `ip addr`", called(name)));
             }
             links
         });
@@ -151,9 +156,8 @@ impl Draft {
             order.truncate(MAX_NODES);
         }
         for node in evidence.objects.nodes.iter().filter(|node| !seen.contains_key(&node.name)) {
-            remarks
-                .left_out
-                .push(format!("`{}`: it is a node of the cluster, but there is no `ip addr` of it", node.name));
+            let node = called(&node.name);
+            remarks.left_out.push(format!("{node}: it is a node of the cluster, but there is no `ip addr` of it"));
         }
         let mut sights: Vec<Seen> = order.iter().filter_map(|name| seen.remove(name)).collect();
         for link in sights.iter_mut().flat_map(|seen| &mut seen.links) {
