@@ -1,7 +1,7 @@
 //! Files out of folders and archives, one after the other, within bounds: nothing is written anywhere, names are only
 //! ever names, and what unpacks to more than a cluster's outputs can be is refused.
 
-use std::io::{self, Cursor, Read, Seek};
+use std::io::{self, Cursor, Read, Seek, Take};
 
 use flate2::read::MultiGzDecoder;
 use topology::source::Diagnostic;
@@ -29,13 +29,20 @@ pub(crate) struct Item {
 }
 
 /// The files of use that were found, and what couldn't be read.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Files {
     pub(crate) items: Vec<Item>,
     pub(crate) problems: Vec<Diagnostic>,
     entries: usize,
-    unpacked: u64,
+    /// How much more may be unpacked.
+    left: u64,
     kept: u64,
+}
+
+impl Default for Files {
+    fn default() -> Self {
+        Self { items: Vec::new(), problems: Vec::new(), entries: 0, left: MAX_UNPACKED, kept: 0 }
+    }
 }
 
 /// Why no more is read.
@@ -48,6 +55,51 @@ enum Magic {
     Gzip,
     Tar,
     Other,
+}
+
+/// What a member of a tar archive says of the one behind it.
+enum Extension {
+    /// Nothing: it is a member itself.
+    None,
+    /// Its name.
+    Name(Vec<u8>),
+    /// What is of no use here.
+    Other,
+}
+
+/// The longest name that a tar archive's extensions may give, with what else stands beside it.
+const MAX_EXTENSION: u64 = 1 << 20;
+
+fn extension(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Extension> {
+    let kind = entry.header().entry_type();
+    if kind.is_gnu_longlink() || kind.is_pax_global_extensions() {
+        return Ok(Extension::Other);
+    }
+    if !kind.is_gnu_longname() && !kind.is_pax_local_extensions() {
+        return Ok(Extension::None);
+    }
+    if entry.size() > MAX_EXTENSION {
+        return Err(io::Error::other(format!("a name of {} bytes", entry.size())));
+    }
+    let mut bytes = Vec::new();
+    entry.read_to_end(&mut bytes)?;
+    if kind.is_gnu_longname() {
+        // A zero ends it.
+        let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+        bytes.truncate(end);
+        return Ok(Extension::Name(bytes));
+    }
+    let mut said = Extension::Other;
+    // What isn't understood, attributes of a desktop's for one, says nothing of names.
+    for record in tar::PaxExtensions::new(&bytes).flatten() {
+        match record.key_bytes() {
+            b"path" => said = Extension::Name(record.value_bytes().to_vec()),
+            // Of files that are larger than a header can say: other readers would see other members.
+            b"size" => return Err(io::Error::other("a file of a size that no header holds")),
+            _ => {}
+        }
+    }
+    Ok(said)
 }
 
 /// As many bytes as tell a tar from other files.
@@ -127,7 +179,7 @@ impl Files {
             let inner = format!("{path}/{name}");
             match archive.by_index(index) {
                 Ok(entry) if content == Content::Archive => self.nested(&inner, entry)?,
-                Ok(entry) => self.keep(&inner, content, entry)?,
+                Ok(entry) => self.bounded(path, entry, |files, entry| files.keep(&inner, content, entry))?,
                 Err(error) => self.problem(&inner, format!("it can't be unpacked: {error}"), None),
             }
         }
@@ -157,7 +209,7 @@ impl Files {
         let whole = Cursor::new(head).chain(stream);
         match kind {
             Magic::Tar => self.tar(path, whole),
-            Magic::Other => self.keep(path, Content::Any, whole),
+            Magic::Other => self.bounded(path, whole, |files, whole| files.keep(path, Content::Any, whole)),
             Magic::Zip | Magic::Gzip => {
                 self.problem(path, "an archive that is compressed once more".to_owned(), Some("unpack it once"));
                 Ok(())
@@ -167,49 +219,71 @@ impl Files {
 
     fn tar(&mut self, path: &str, stream: impl Read) -> Result<(), Full> {
         // What is skipped is unpacked too, so that the bound is on the stream.
-        let left = MAX_UNPACKED.saturating_sub(self.unpacked);
-        let mut bounded = stream.take(left);
-        let mut archive = tar::Archive::new(&mut bounded);
-        let mut outcome = Ok(());
-        match archive.entries() {
-            Err(error) => self.problem(path, format!("the tar archive can't be read: {error}"), None),
-            Ok(entries) => {
-                for entry in entries {
-                    outcome = self.count_entry(path);
-                    if outcome.is_err() {
-                        break;
-                    }
-                    let entry = match entry {
-                        Ok(entry) => entry,
-                        Err(error) => {
-                            self.problem(path, format!("the tar archive ends early or is damaged: {error}"), None);
-                            break;
-                        }
-                    };
-                    let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-                    // Links point nowhere here: only files count.
-                    if !entry.header().entry_type().is_file() {
-                        continue;
-                    }
-                    let inner = format!("{path}/{name}");
-                    match layout::content(&inner) {
-                        Some(Content::Archive) => {
-                            self.problem(&inner, "an archive in an archive in an archive is not read".to_owned(), None);
-                        }
-                        Some(content) => {
-                            outcome = self.keep(&inner, content, entry);
-                            if outcome.is_err() {
-                                break;
-                            }
-                        }
-                        None => {}
-                    }
+        self.bounded(path, stream, |files, stream| {
+            let mut archive = tar::Archive::new(stream);
+            match archive.entries() {
+                Ok(entries) => files.members(path, entries),
+                Err(error) => {
+                    files.problem(path, format!("the tar archive can't be read: {error}"), None);
+                    Ok(())
                 }
             }
+        })
+    }
+
+    fn members<R: Read>(&mut self, path: &str, entries: tar::Entries<'_, R>) -> Result<(), Full> {
+        let mut long = None;
+        // Raw: long names are read here, since the tar crate reads them into memory whatever their size.
+        for entry in entries.raw(true) {
+            let mut entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    self.problem(path, format!("the tar archive ends early or is damaged: {error}"), None);
+                    break;
+                }
+            };
+            match extension(&mut entry) {
+                Ok(Extension::None) => {}
+                Ok(Extension::Other) => continue,
+                Ok(Extension::Name(name)) => {
+                    long = Some(name);
+                    continue;
+                }
+                Err(error) => {
+                    self.problem(path, format!("{error}: the rest of the tar archive is not read"), None);
+                    break;
+                }
+            }
+            self.count_entry(path)?;
+            let name = long.take().unwrap_or_else(|| entry.header().path_bytes().into_owned());
+            // Links point nowhere here: only files count.
+            if !entry.header().entry_type().is_file() {
+                continue;
+            }
+            let inner = format!("{path}/{}", String::from_utf8_lossy(&name));
+            match layout::content(&inner) {
+                Some(Content::Archive) => {
+                    self.problem(&inner, "an archive in an archive in an archive is not read".to_owned(), None);
+                }
+                Some(content) => self.keep(&inner, content, entry)?,
+                None => {}
+            }
         }
-        self.unpacked += left - bounded.limit();
-        if bounded.limit() == 0 {
-            self.problem(path, format!("it unpacks to more than {} GiB", MAX_UNPACKED >> 30), None);
+        Ok(())
+    }
+
+    /// Has `read` a stream, of which it gets as much as may still be unpacked in all.
+    fn bounded<R: Read>(
+        &mut self,
+        path: &str,
+        stream: R,
+        read: impl FnOnce(&mut Self, &mut Take<R>) -> Result<(), Full>,
+    ) -> Result<(), Full> {
+        let mut bounded = stream.take(self.left);
+        let outcome = read(self, &mut bounded);
+        self.left = bounded.limit();
+        if self.left == 0 {
+            self.problem(path, format!("it unpacks to more than {} GiB in all", MAX_UNPACKED >> 30), None);
             return Err(Full);
         }
         outcome
@@ -245,5 +319,33 @@ impl Files {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use zip::write::SimpleFileOptions;
+
+    use super::*;
+
+    fn problems(files: &Files) -> Vec<String> {
+        files.problems.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn what_a_zip_unpacks_to_is_counted() {
+        let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
+        for number in 0..8 {
+            writer.start_file(format!("{number}.json"), SimpleFileOptions::default()).expect("a zip in memory");
+            writer.write_all(" ".repeat(1 << 20).as_bytes()).expect("a zip in memory");
+        }
+        let archive = writer.finish().expect("a zip in memory").into_inner();
+        let mut files = Files { left: 5 << 19, ..Files::new() };
+        files.add("dump.zip", true, Cursor::new(&archive));
+        assert_eq!(files.left, 0, "as much as may be was unpacked");
+        assert!(files.items.len() <= 3, "the rest was not read: {}", files.items.len());
+        assert!(problems(&files).iter().any(|problem| problem.contains("unpacks to more")), "{:?}", problems(&files));
     }
 }

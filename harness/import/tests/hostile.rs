@@ -97,6 +97,49 @@ fn bombs_are_refused_in_time() {
     assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
 }
 
+/// A tar archive with this member before one of use.
+fn after(kind: tar::EntryType, content: &[u8]) -> Vec<u8> {
+    let mut archive = Vec::new();
+    let addresses = MASTER.addresses();
+    for (kind, name, content) in
+        [(kind, "././@LongLink", content), (tar::EntryType::Regular, "x", addresses.as_bytes())]
+    {
+        let mut header = tar::Header::new_gnu();
+        header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_entry_type(kind);
+        header.set_size(content.len() as u64);
+        header.set_cksum();
+        archive.extend(header.as_bytes());
+        archive.extend(content);
+        archive.resize(archive.len().next_multiple_of(512), 0);
+    }
+    archive
+}
+
+#[test]
+fn names_in_extensions_are_bounded() {
+    use tar::EntryType::{GNULongLink, GNULongName, XGlobalHeader, XHeader};
+    let path = format!("{}/master.txt", "d".repeat(200));
+    let record = format!(" path={path}\n");
+    let length = (record.len()..).find(|length| length.to_string().len() + record.len() == *length).expect("it ends");
+    let pax = format!("{length}{record}");
+    for (kind, content) in [(GNULongName, format!("{path}\0")), (XHeader, pax)] {
+        let imported = import(&[("dump.tar".to_owned(), after(kind, content.as_bytes()))], &options());
+        assert_eq!(imported.expect("a name may be long").summary.nodes, ["master"], "{kind:?}");
+    }
+    let huge = vec![b'n'; 2 << 20];
+    for kind in [GNULongName, XHeader] {
+        let said = one("dump.tar", after(kind, &huge));
+        assert!(said.iter().any(|text| text.contains("a name of 2097152 bytes")), "{kind:?}: {said:?}");
+    }
+    for kind in [GNULongLink, XGlobalHeader] {
+        let imported = import(&[("dump/master.tar".to_owned(), after(kind, &huge))], &options());
+        assert!(imported.is_ok(), "{kind:?}: what is of no use is skipped");
+    }
+    let said = one("dump.tar", after(XHeader, b"13 size=0000\n"));
+    assert!(said.iter().any(|text| text.contains("a size that no header holds")), "{said:?}");
+}
+
 #[test]
 fn names_lead_nowhere() {
     let text = MASTER.addresses().into_bytes();
