@@ -8,7 +8,7 @@ use serde_json::Value;
 use topology::source::{Diagnostic, shown};
 
 use crate::archive::{Files, Item};
-use crate::ip::{self, Seen};
+use crate::ip::{self, Seen, Sight};
 use crate::kube::Objects;
 use crate::layout::{Content, Owner};
 
@@ -47,7 +47,7 @@ struct Found {
 impl Evidence {
     pub(crate) fn of(files: Files) -> Self {
         let mut evidence = Self { problems: files.problems, ..Self::default() };
-        let mut seen: IndexMap<Owner, Seen> = IndexMap::new();
+        let mut seen: IndexMap<Owner, Sight> = IndexMap::new();
         let mut masquerading = Vec::new();
         let mut host_names = BTreeMap::new();
         for item in files.items {
@@ -63,13 +63,21 @@ impl Evidence {
             host_names.extend(found.host_name.map(|name| (owner.clone(), name)));
             masquerading.extend(found.masquerading.map(|words| (owner.clone(), words)));
             if !found.seen.is_empty() {
-                seen.entry(owner).or_default().merge(found.seen);
+                seen.entry(owner).or_default().add(found.seen);
             }
         }
         // Whose pod it was is known when all is read.
-        for (owner, seen) in seen {
-            let node = evidence.node(&owner, &host_names);
-            evidence.nodes.entry(node).or_default().merge(seen);
+        let mut sights: BTreeMap<String, Sight> = BTreeMap::new();
+        for (owner, sight) in seen {
+            sights.entry(evidence.node(&owner, &host_names)).or_default().add(sight.all());
+        }
+        for (node, sight) in sights {
+            let seen = sight.all();
+            if seen.more > 0 {
+                let message = format!("there are {} links, addresses, routes and rules too many of it", seen.more);
+                evidence.problem(&node, message, "is it one node's output? those that came first are taken");
+            }
+            evidence.nodes.insert(node, seen);
         }
         for (owner, words) in masquerading {
             let node = evidence.node(&owner, &host_names);
@@ -147,7 +155,7 @@ impl Evidence {
     fn json(&mut self, item: &Item, text: &str, kind: Option<&str>, found: &mut Found) {
         for value in serde_json::Deserializer::from_str(text).into_iter::<Value>() {
             match value {
-                Ok(Value::Array(list)) => found.seen.merge(ip::json::read(&Value::Array(list), None)),
+                Ok(Value::Array(list)) => found.seen.append(ip::json::read(&Value::Array(list), None)),
                 Ok(object) => found.any_object |= found.objects.read(&object, kind),
                 Err(error) => {
                     let at = (error.line(), error.column());

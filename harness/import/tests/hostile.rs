@@ -156,6 +156,31 @@ fn names_lead_nowhere() {
     assert!(!std::path::Path::new("../../etc/passwd.txt").exists());
 }
 
+/// What files say of a node is put together in a time that grows as they do.
+#[test]
+fn a_node_has_only_so_much() {
+    let started = Instant::now();
+    let addresses = |count: u32| -> String {
+        let address =
+            |number: u32| format!("    inet {}/32 scope global\n", std::net::Ipv4Addr::from(0x0a00_0000 + number));
+        (0..count).map(address).collect()
+    };
+    let link =
+        |index: u32| format!("{index}: eth{index}: <UP> mtu 1500\n    inet 10.0.{}.5/24 scope global\n", index % 250);
+    let route = |number: u32| format!("{} dev eth0 metric 5\n", std::net::Ipv4Addr::from(0x0b00_0000 + number));
+    let json = |number: u32| format!("[{{\"dst\":\"{}\"}}]\n", std::net::Ipv4Addr::from(0x0b00_0000 + number));
+    for text in [
+        MASTER.addresses() + &addresses(50_000),
+        MASTER.addresses() + &(20..20_000).map(link).collect::<String>(),
+        MASTER.addresses() + &(0..50_000).map(route).collect::<String>(),
+        "[{\"ifname\":\"eth0\",\"ifindex\":2,\"flags\":[]}]\n".to_owned() + &(0..50_000).map(json).collect::<String>(),
+    ] {
+        let said = one("master.txt", text.into_bytes());
+        assert!(said.iter().any(|text| text.contains("too many")), "{said:?}");
+    }
+    assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
+}
+
 #[test]
 fn what_is_no_text_is_named() {
     for bytes in [b"\xff\xfe1\0:\0".to_vec(), b"1: eth0: <UP> mtu \xc3\x28".to_vec()] {

@@ -9,11 +9,14 @@ pub(crate) fn read(list: &Value, asked: Option<u32>) -> Seen {
     let mut seen = Seen::default();
     for item in list.as_array().into_iter().flatten() {
         if item.get("ifname").is_some() {
-            seen.links.extend(link(item));
+            let Some(mut link) = link(item) else { continue };
+            let addresses = item.get("addr_info").and_then(Value::as_array).into_iter().flatten();
+            seen.more += addresses.filter_map(address).map(|address| link.address(address)).sum::<usize>();
+            seen.link(link);
         } else if item.get("dst").is_some() {
-            seen.routes.extend(route(item, asked));
+            route(item, asked).into_iter().for_each(|route| seen.route(route));
         } else if item.get("priority").is_some() {
-            seen.rules.extend(rule(item));
+            rule(item).into_iter().for_each(|rule| seen.rule(rule));
         }
     }
     seen
@@ -27,10 +30,10 @@ fn number(item: &Value, key: &str) -> Option<u32> {
     item.get(key)?.as_u64().and_then(|number| number.try_into().ok())
 }
 
+/// A link, as yet without its addresses.
 fn link(item: &Value) -> Option<Link> {
     let flags: Vec<&str> = item.get("flags")?.as_array()?.iter().filter_map(Value::as_str).collect();
     let info = item.get("linkinfo");
-    let addresses = item.get("addr_info").and_then(Value::as_array).into_iter().flatten();
     Some(Link {
         index: number(item, "ifindex")?,
         name: text(item, "ifname")?.to_owned(),
@@ -42,7 +45,7 @@ fn link(item: &Value) -> Option<Link> {
         point_to_point: flags.contains(&"POINTOPOINT"),
         master: text(item, "master").map(str::to_owned),
         peer: text(item, "link").map(str::to_owned).or_else(|| Some(format!("if{}", number(item, "link_index")?))),
-        addresses: addresses.filter_map(address).collect(),
+        addresses: Vec::new(),
     })
 }
 

@@ -5,12 +5,22 @@ pub(crate) mod text;
 
 use std::net::Ipv4Addr;
 
+use indexmap::{IndexMap, IndexSet};
 use ipnet::Ipv4Net;
 
 /// Table `main`.
 pub(crate) const MAIN: u32 = 254;
 /// Table `local`, which the kernel keeps.
 pub(crate) const LOCAL: u32 = 255;
+
+/// The most that is taken of a node: a link for each of many pods, a route for each of them or of many nodes.
+const MAX_LINKS: usize = 2048;
+const MAX_ROUTES: usize = 4096;
+const MAX_RULES: usize = 1024;
+/// The most addresses of a link.
+const MAX_ADDRESSES: usize = 1024;
+/// How often one file may say the same.
+const REPEATED: usize = 4;
 
 /// All that was read of a node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,6 +31,17 @@ pub(crate) struct Seen {
     pub(crate) routes: Vec<Route>,
     /// Rules, as printed.
     pub(crate) rules: Vec<Rule>,
+    /// How many of all these there are beside, for which there is no room.
+    pub(crate) more: usize,
+}
+
+/// What several files say of a node, put together.
+#[derive(Debug, Default)]
+pub(crate) struct Sight {
+    links: IndexMap<String, Link>,
+    routes: IndexSet<Route>,
+    rules: IndexSet<Rule>,
+    more: usize,
 }
 
 /// A link with its IPv4 addresses.
@@ -43,7 +64,7 @@ pub(crate) struct Link {
 }
 
 /// An IPv4 route.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Route {
     pub(crate) table: u32,
     /// `unicast`, `local`, `unreachable`, …
@@ -57,7 +78,7 @@ pub(crate) struct Route {
 }
 
 /// A policy rule.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Rule {
     pub(crate) priority: u32,
     /// All of it, in the words of `ip rule`.
@@ -65,30 +86,83 @@ pub(crate) struct Rule {
     pub(crate) table: Option<u32>,
 }
 
+impl Sight {
+    /// Takes in what a file says.
+    pub(crate) fn add(&mut self, seen: Seen) {
+        self.more += seen.more;
+        for link in seen.links {
+            let full = self.links.len() >= MAX_LINKS;
+            match self.links.get_mut(&link.name) {
+                Some(known) => self.more += known.merge(link),
+                None if full => self.more += 1,
+                None => drop(self.links.insert(link.name.clone(), link)),
+            }
+        }
+        self.more += put(&mut self.routes, seen.routes, MAX_ROUTES);
+        self.more += put(&mut self.rules, seen.rules, MAX_RULES);
+    }
+
+    /// All of it, links by index.
+    pub(crate) fn all(self) -> Seen {
+        let mut links: Vec<Link> = self.links.into_values().collect();
+        links.sort_by_key(|link| link.index);
+        let (routes, rules) = (self.routes.into_iter().collect(), self.rules.into_iter().collect());
+        Seen { links, routes, rules, more: self.more }
+    }
+}
+
+/// Puts what is new where there is room for it. Gives how many there is none for.
+fn put<T: std::hash::Hash + Eq>(all: &mut IndexSet<T>, new: Vec<T>, most: usize) -> usize {
+    let mut more = 0;
+    for item in new {
+        if all.len() < most {
+            all.insert(item);
+        } else if !all.contains(&item) {
+            more += 1;
+        }
+    }
+    more
+}
+
 impl Seen {
-    /// Takes in what another file says of the same node.
-    pub(crate) fn merge(&mut self, other: Self) {
-        for link in other.links {
-            match self.links.iter_mut().find(|known| known.name == link.name) {
-                Some(known) => known.merge(link),
-                None => self.links.push(link),
-            }
+    /// Takes in a link, if there is room for it.
+    fn link(&mut self, link: Link) -> bool {
+        let room = self.links.len() < REPEATED * MAX_LINKS;
+        match room {
+            true => self.links.push(link),
+            false => self.more += 1,
         }
-        self.links.sort_by_key(|link| link.index);
-        for route in other.routes {
-            if !self.routes.contains(&route) {
-                self.routes.push(route);
-            }
-        }
-        for rule in other.rules {
-            if !self.rules.contains(&rule) {
-                self.rules.push(rule);
-            }
+        room
+    }
+
+    /// Takes in a route, if there is room for it.
+    fn route(&mut self, route: Route) {
+        match self.routes.len() < REPEATED * MAX_ROUTES {
+            true => self.routes.push(route),
+            false => self.more += 1,
         }
     }
 
+    /// Takes in a rule, if there is room for it.
+    fn rule(&mut self, rule: Rule) {
+        match self.rules.len() < REPEATED * MAX_RULES {
+            true => self.rules.push(rule),
+            false => self.more += 1,
+        }
+    }
+
+    /// Takes in what the same file says further on.
+    pub(crate) fn append(&mut self, other: Self) {
+        self.more += other.more;
+        for link in other.links {
+            self.link(link);
+        }
+        other.routes.into_iter().for_each(|route| self.route(route));
+        other.rules.into_iter().for_each(|rule| self.rule(rule));
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
-        self.links.is_empty() && self.routes.is_empty() && self.rules.is_empty()
+        self.links.is_empty() && self.routes.is_empty() && self.rules.is_empty() && self.more == 0
     }
 
     /// The default route that is taken: of table main, the one of the lowest metric, the first of those.
@@ -105,17 +179,26 @@ impl Seen {
 }
 
 impl Link {
-    fn merge(&mut self, other: Self) {
+    /// Takes in what is said of it elsewhere. Gives for how many addresses there is no room.
+    fn merge(&mut self, other: Self) -> usize {
         self.kind = self.kind.take().or(other.kind);
         self.detailed |= other.detailed;
         self.mtu = self.mtu.or(other.mtu);
         self.master = self.master.take().or(other.master);
         self.peer = self.peer.take().or(other.peer);
-        for address in other.addresses {
-            if !self.addresses.contains(&address) {
-                self.addresses.push(address);
-            }
+        other.addresses.into_iter().map(|address| self.address(address)).sum()
+    }
+
+    /// Takes in an address. Gives 1 if there is no room for it.
+    fn address(&mut self, address: Ipv4Net) -> usize {
+        if self.addresses.contains(&address) {
+            return 0;
         }
+        if self.addresses.len() == MAX_ADDRESSES {
+            return 1;
+        }
+        self.addresses.push(address);
+        0
     }
 }
 

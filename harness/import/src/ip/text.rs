@@ -40,21 +40,27 @@ const ROUTES: [&str; 8] =
 /// What the text holds; empty if nothing of `ip`'s is in it. `asked` is the table that was asked for, if one was.
 pub(crate) fn read(text: &str, asked: Option<u32>) -> Seen {
     let mut seen = Seen::default();
+    // Whether the link at hand is the last of them.
+    let mut taken = true;
     for line in text.lines() {
         let words: Vec<&str> = line.split_whitespace().take(64).collect();
         let Some(first) = words.first() else { continue };
         if line.starts_with([' ', '\t']) {
-            if let Some(link) = seen.links.last_mut() {
-                detail(link, &words);
+            if let Some(link) = seen.links.last_mut().filter(|_| taken) {
+                seen.more += detail(link, &words);
             }
         } else if let Some(number) = first.strip_suffix(':').and_then(|number| number.parse().ok()) {
             match words.get(1) {
-                Some(&"from" | &"not") => seen.rules.extend(rule(number, &words[1..])),
-                Some(name) => seen.links.extend(link(number, name, &words[2..])),
+                Some(&"from" | &"not") => rule(number, &words[1..]).into_iter().for_each(|rule| seen.rule(rule)),
+                Some(name) => {
+                    if let Some(link) = link(number, name, &words[2..]) {
+                        taken = seen.link(link);
+                    }
+                }
                 None => {}
             }
-        } else {
-            seen.routes.extend(route(&words, asked));
+        } else if let Some(route) = route(&words, asked) {
+            seen.route(route);
         }
     }
     seen
@@ -78,8 +84,8 @@ fn link(index: u32, name: &str, words: &[&str]) -> Option<Link> {
     })
 }
 
-/// A line below a link's first.
-fn detail(link: &mut Link, words: &[&str]) {
+/// A line below a link's first. Gives for how many addresses there is no room.
+fn detail(link: &mut Link, words: &[&str]) -> usize {
     match *words {
         ["inet", address, ..] => {
             // `100.64.0.1 peer 100.64.0.2/32`: the prefix length is the peer's.
@@ -88,7 +94,7 @@ fn detail(link: &mut Link, words: &[&str]) {
                 Some(length) if !address.contains('/') => net(&format!("{address}/{length}")),
                 _ => net(address),
             };
-            link.addresses.extend(own.filter(|own| !link.addresses.contains(own)));
+            return own.map_or(0, |own| link.address(own));
         }
         // Printed with -d alone, after the hardware address.
         [first, ..] if first.starts_with("link/") => link.detailed |= words.contains(&"promiscuity"),
@@ -97,6 +103,7 @@ fn detail(link: &mut Link, words: &[&str]) {
         }
         _ => {}
     }
+    0
 }
 
 fn bare(words: &[&str]) -> bool {
