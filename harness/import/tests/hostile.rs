@@ -181,6 +181,28 @@ fn a_node_has_only_so_much() {
     assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
 }
 
+/// Files are written that a topology's reader takes, however much has no place in them.
+#[test]
+fn of_a_kind_only_the_first_are_told() {
+    let routes: String = (0..200).map(|number| format!("172.20.{number}.0/24 via 10.0.0.7 dev enp0s6\n")).collect();
+    let rules: String = (0..100).map(|number| format!("{}: from 10.0.0.9 lookup 77\n", 1000 + number)).collect();
+    let name = "n".repeat(200);
+    let node = |name: String| serde_json::json!({"kind": "Node", "metadata": {"name": name}});
+    let nodes: Vec<_> =
+        (0..6000).map(|number| node(format!("{name}-{number}"))).chain([node("master".into())]).collect();
+    let nodes = serde_json::json!({"kind": "List", "items": nodes}).to_string();
+    let text = MASTER.addresses() + &MASTER.routes() + &routes + &rules;
+    let files = [("master.txt", text), ("nodes.json", nodes)].map(|(name, text)| (name.to_owned(), text.into_bytes()));
+    let left_out = import(&files, &options()).expect("a node's outputs are there").summary.left_out;
+    for (kind, more) in
+        [("route 172.20.", "and 181 more"), ("rule 10", "and 80 more"), (name.as_str(), "and 5980 more")]
+    {
+        let told = left_out.iter().filter(|text| text.contains(kind)).count();
+        assert!((1..=20).contains(&told), "{told} of {kind}");
+        assert!(left_out.iter().any(|text| text.contains(more)), "{more}: {left_out:?}");
+    }
+}
+
 #[test]
 fn what_is_no_text_is_named() {
     for bytes in [b"\xff\xfe1\0:\0".to_vec(), b"1: eth0: <UP> mtu \xc3\x28".to_vec()] {

@@ -230,12 +230,13 @@ fn word(node: &NodeDraft, address: Ipv4Addr, overlay: Option<&OverlayDraft>) -> 
 
 fn node_ips(nodes: &[NodeDraft], overlay: Option<&OverlayDraft>, remarks: &mut Remarks) -> NodeIps {
     let mut each = IndexMap::new();
+    let (mut assumed, mut nowhere) = (Vec::new(), Vec::new());
     let cluster: Vec<&NodeDraft> = nodes.iter().filter(|node| node.role != Role::Host).collect();
     for node in &cluster {
         let Some(address) = node.object.as_ref().and_then(|object| object.internal_ip) else {
             // Who has an overlay and says nothing most likely uses it; without, kubelet finds its address itself.
             if let Some(own) = node.overlay_address.and_then(|address| word(node, address, overlay)) {
-                remarks.unknown.push(format!("kubelet's --node-ip on {}: assumed the overlay's", node.name));
+                assumed.push(format!("kubelet's --node-ip on {}: assumed the overlay's", node.name));
                 each.insert(node.name.clone(), own);
             }
             continue;
@@ -245,10 +246,12 @@ fn node_ips(nodes: &[NodeDraft], overlay: Option<&OverlayDraft>, remarks: &mut R
                 each.insert(node.name.clone(), word);
             }
             None => {
-                remarks.left_out.push(format!("the node IP of {}, {address}: no interface here has it", node.name));
+                nowhere.push(format!("the node IP of {}, {address}: no interface here has it", node.name));
             }
         }
     }
+    remarks.assume(assumed);
+    remarks.leave_out(nowhere);
     let same: BTreeSet<&String> = each.values().collect();
     match same.first() {
         None => NodeIps::Default,
@@ -360,13 +363,12 @@ impl Ranges<'_> {
             let default = Ipv4Net::new_assert(Ipv4Addr::new(10, 244, 0, 0), 16);
             return (!fits(&default)).then(|| self.other(172, Some(services))).flatten();
         };
-        for (index, (node, own)) in own.iter().enumerate() {
+        let others = own.iter().enumerate().filter_map(|(index, (node, own))| {
             let given = Ipv4Addr::from(u32::from(range.network()) + ((index as u32) << 8));
-            if let Some(own) = own.filter(|own| own.network() != given || own.prefix_len() != 24) {
-                let message = format!("the pods' range {own} of {}: here it is {given}/24", node.name);
-                remarks.left_out.push(message);
-            }
-        }
+            let own = own.filter(|own| own.network() != given || own.prefix_len() != 24)?;
+            Some(format!("the pods' range {own} of {}: here it is {given}/24", node.name))
+        });
+        remarks.leave_out(others);
         Some(range)
     }
 

@@ -28,6 +28,50 @@ pub(crate) struct Remarks {
     pub(crate) left_out: Vec<String>,
 }
 
+/// So many remarks of a kind are made; there may be a route or a node for each of thousands.
+const OF_A_KIND: usize = 20;
+/// The longest remark, in characters: names may be of any length where they come from.
+const LONGEST: usize = 400;
+
+impl Remarks {
+    /// Says what is assumed, of one kind: the first of it, and how much more there is.
+    pub(crate) fn assume(&mut self, all: impl IntoIterator<Item = String>) {
+        Self::first(&mut self.unknown, all);
+    }
+
+    /// Says what is left out, the same way.
+    pub(crate) fn leave_out(&mut self, all: impl IntoIterator<Item = String>) {
+        Self::first(&mut self.left_out, all);
+    }
+
+    fn first(list: &mut Vec<String>, all: impl IntoIterator<Item = String>) {
+        let mut all = all.into_iter();
+        list.extend(all.by_ref().take(OF_A_KIND));
+        match all.count() {
+            0 => {}
+            more => list.push(format!("and {more} more like the one before")),
+        }
+    }
+
+    /// Keeps it to what a file may hold, whatever was said.
+    fn bound(&mut self) {
+        for list in [&mut self.unknown, &mut self.left_out] {
+            for text in list.iter_mut() {
+                if let Some((end, _)) = text.char_indices().nth(LONGEST) {
+                    text.truncate(end);
+                    text.push('…');
+                }
+            }
+            let most = 3 * OF_A_KIND;
+            if list.len() > most {
+                let more = list.len() - most;
+                list.truncate(most);
+                list.push(format!("and {more} more"));
+            }
+        }
+    }
+}
+
 /// Everything that will be written.
 #[derive(Debug)]
 pub(crate) struct Draft {
@@ -143,22 +187,25 @@ impl Draft {
             true => "a node".to_owned(),
             false => format!("`{}`", renamer.host_name(name)),
         };
+        let mut without = Vec::new();
         seen.retain(|name, seen| {
             let links = !seen.links.is_empty();
             if !links {
-                remarks.left_out.push(format!("{}: there are routes or rules of it, but no `ip addr`", called(name)));
+                without.push(format!("{}: there are routes or rules of it, but no `ip addr`", called(name)));
             }
             links
         });
+        remarks.leave_out(without);
         let mut order = cluster::order(&seen, &evidence.objects);
         if order.len() > MAX_NODES {
             remarks.left_out.push(format!("{} nodes: {MAX_NODES} is the most there can be", order.len() - MAX_NODES));
             order.truncate(MAX_NODES);
         }
-        for node in evidence.objects.nodes.iter().filter(|node| !seen.contains_key(&node.name)) {
-            let node = called(&node.name);
-            remarks.left_out.push(format!("{node}: it is a node of the cluster, but there is no `ip addr` of it"));
-        }
+        let without = evidence.objects.nodes.iter().filter(|node| !seen.contains_key(&node.name));
+        let without = without.map(|node| called(&node.name));
+        remarks.leave_out(
+            without.map(|node| format!("{node}: it is a node of the cluster, but there is no `ip addr` of it")),
+        );
         let mut sights: Vec<Seen> = order.iter().filter_map(|name| seen.remove(name)).collect();
         for link in sights.iter_mut().flat_map(|seen| &mut seen.links) {
             link.addresses.retain(nics::usable);
@@ -181,15 +228,33 @@ impl Draft {
         // A machine in no VCN can't be built.
         let (kept, dropped): (Vec<_>, Vec<_>) =
             nodes.into_iter().partition(|node| node.nics.iter().any(|nic| matches!(nic.kind, NicKind::Vcn(Some(_)))));
-        for node in dropped {
-            remarks.left_out.push(format!("`{}`: it has no interface that could be plugged into a network", node.name));
-        }
+        remarks.leave_out(
+            dropped
+                .into_iter()
+                .map(|node| format!("`{}`: it has no interface that could be plugged into a network", node.name)),
+        );
         let mut nodes = kept;
         cluster::one_control_plane(&mut nodes);
         let overlay = overlay.filter(|_| nodes.iter().any(|node| node.overlay_address.is_some()));
         let cluster = cluster::draft(&nodes, &vcns, overlay.as_ref(), evidence, options);
         let any = nodes.iter().any(|node| node.role != Role::Host);
-        any.then_some(Self { vcns, overlay, nodes, cluster, remarks })
+        let mut draft = Self { vcns, overlay, nodes, cluster, remarks };
+        draft.bound_remarks();
+        any.then_some(draft)
+    }
+
+    fn bound_remarks(&mut self) {
+        self.remarks.bound();
+        self.vcns.iter_mut().for_each(|vcn| vcn.remarks.bound());
+        self.overlay.iter_mut().for_each(|overlay| overlay.remarks.bound());
+        for node in &mut self.nodes {
+            node.remarks.bound();
+            node.nics.iter_mut().for_each(|nic| nic.remarks.bound());
+        }
+        let cluster = &mut self.cluster;
+        [&mut cluster.version_remarks, &mut cluster.cluster_remarks, &mut cluster.values_remarks]
+            .into_iter()
+            .for_each(Remarks::bound);
     }
 
     /// All remarks, each with the place it is about.

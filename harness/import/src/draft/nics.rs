@@ -1,10 +1,12 @@
 //! A node's links as a topology's interfaces.
 
+use std::collections::HashSet;
+
 use ipnet::Ipv4Net;
 use topology::validate::{MAX_ADDRESSES, MAX_INTERFACES};
 
 use super::{NicDraft, NicKind, NodeDraft, Remarks};
-use crate::ip::{LOCAL, Link, MAIN, Route, Seen};
+use crate::ip::{LOCAL, Link, MAIN, Route, Rule, Seen};
 
 /// What Cilium makes on every node.
 const CILIUMS: [&str; 2] = ["cilium_", "lxc"];
@@ -18,6 +20,7 @@ const KNOWN_TABLES: [u32; 9] = [52, 200, 202, 253, 254, 255, 2004, 2005, 2006];
 /// The interfaces, in the order of their indices. `overlay` is the overlay's, which topologies don't list.
 pub(super) fn read(seen: &Seen, overlay: Option<&str>, remarks: &mut Remarks) -> Vec<NicDraft> {
     let mut nics = Vec::new();
+    let mut strange = Vec::new();
     for link in seen.links.iter().filter(|link| link.name != "lo" && Some(link.name.as_str()) != overlay) {
         if CILIUMS.iter().any(|prefix| link.name.starts_with(prefix)) || containers_end(link) {
             continue;
@@ -35,12 +38,12 @@ pub(super) fn read(seen: &Seen, overlay: Option<&str>, remarks: &mut Remarks) ->
         match kind(link, seen, &mut nic.remarks) {
             Ok(kind) => nic.kind = kind,
             Err(what) => {
-                remarks.left_out.push(format!("{}: {what}, which topologies don't have", link.name));
+                strange.push(format!("{}: {what}, which topologies don't have", link.name));
                 continue;
             }
         }
         if let Some(problem) = bad_name(&link.name) {
-            remarks.left_out.push(format!("an interface whose name {problem}"));
+            strange.push(format!("an interface whose name {problem}"));
             continue;
         }
         if nic.addresses.len() > MAX_ADDRESSES {
@@ -49,6 +52,7 @@ pub(super) fn read(seen: &Seen, overlay: Option<&str>, remarks: &mut Remarks) ->
         }
         nics.push(nic);
     }
+    remarks.leave_out(strange);
     if nics.len() > MAX_INTERFACES {
         let more = nics.len() - MAX_INTERFACES;
         remarks.left_out.push(format!("{more} interfaces: {MAX_INTERFACES} is the most there can be"));
@@ -91,7 +95,7 @@ fn sound_parts(nics: &mut [NicDraft], remarks: &mut Remarks) {
     }
     for nic in nics.iter_mut().filter(|nic| taken.contains(&nic.name)) {
         let own = std::mem::take(&mut nic.addresses);
-        nic.remarks.left_out.extend(own.iter().map(|net| format!("{net}: what it is part of has the addresses")));
+        nic.remarks.leave_out(own.iter().map(|net| format!("{net}: what it is part of has the addresses")));
     }
 }
 
@@ -199,39 +203,38 @@ fn kind(link: &Link, seen: &Seen, remarks: &mut Remarks) -> Result<NicKind, Stri
 /// Default routes, and what of other routes and rules has no place in a topology.
 pub(super) fn routes(seen: &Seen, node: &mut NodeDraft, overlay: Option<&str>) {
     let taken = seen.default_route();
+    let mut others = Vec::new();
     for route in seen.defaults() {
         let device = route.device.as_deref().unwrap_or_default();
         let nic = node.nics.iter_mut().find(|nic| nic.name == device);
         match nic {
             Some(nic) if Some(route) == taken && route.gateway.is_some() => nic.default_route = true,
-            _ => node.remarks.left_out.push(words(route)),
+            _ => others.push(words(route)),
         }
     }
-    let extra = seen.routes.iter().filter(|route| is_extra(route, seen, node, overlay)).map(words);
-    let extra: Vec<String> = extra.collect();
-    node.remarks.left_out.extend(extra);
+    let gateways: HashSet<Ipv4Net> = seen.defaults().filter_map(|route| Some(route.gateway?.into())).collect();
+    let extra = seen.routes.iter().filter(|route| is_extra(route, &gateways, node, overlay)).map(words);
+    others.extend(extra);
+    node.remarks.leave_out(others);
     let ours = |priority: u32| matches!(priority, 0 | 100 | 5210..=5270 | 32_766 | 32_767);
-    for rule in seen.rules.iter().filter(|rule| !ours(rule.priority)) {
-        if !rule.table.is_some_and(|table| KNOWN_TABLES.contains(&table)) {
-            node.remarks.left_out.push(format!("rule {}: {}", rule.priority, rule.text));
-        }
-    }
+    let known = |rule: &&Rule| rule.table.is_some_and(|table| KNOWN_TABLES.contains(&table));
+    let rules = seen.rules.iter().filter(|rule| !ours(rule.priority) && !known(rule));
+    node.remarks.leave_out(rules.map(|rule| format!("rule {}: {}", rule.priority, rule.text)));
 }
 
-/// Whether a route is there that neither addresses nor Cilium nor the overlay bring along.
-fn is_extra(route: &Route, seen: &Seen, node: &NodeDraft, overlay: Option<&str>) -> bool {
+/// Whether a route is there that neither addresses nor Cilium nor the overlay bring along, nor the way to one of the
+/// default routes' gateways.
+fn is_extra(route: &Route, gateways: &HashSet<Ipv4Net>, node: &NodeDraft, overlay: Option<&str>) -> bool {
     let device = route.device.as_deref().unwrap_or_default();
     let known_device = device == "lo" || Some(device) == overlay || CILIUMS.iter().any(|own| device.starts_with(own));
-    let to_gateway = |route: &Route| {
-        seen.defaults().any(|default| default.gateway.is_some_and(|gateway| route.destination == gateway.into()))
-    };
+    let to_gateway = gateways.contains(&route.destination);
     let connected = node.nics.iter().flat_map(|nic| &nic.addresses).any(|net| net.trunc() == route.destination);
     let kernels = route.protocol.as_deref() == Some("kernel") || route.table == LOCAL;
     let known_table = route.table != MAIN && KNOWN_TABLES.contains(&route.table);
     let of_container = route.destination.prefix_len() == 32 && node.nic(device).is_none() && !device.is_empty();
     let kind = matches!(route.kind.as_str(), "unicast" | "unreachable" | "prohibit" | "blackhole");
     let default = route.table == MAIN && route.destination.prefix_len() == 0 && route.kind == "unicast";
-    kind && !default && !kernels && !known_device && !known_table && !connected && !to_gateway(route) && !of_container
+    kind && !default && !kernels && !known_device && !known_table && !connected && !to_gateway && !of_container
 }
 
 /// A route in the words of `ip route`.
