@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use crate::config::{AgentConfig, Routing};
+use crate::config::{AgentConfig, Encryption, Routing};
 use crate::decisions::{Because, Decisions, Device, Egress, HostRouting, Masquerade};
 use crate::devices::{self, Selection};
 use crate::direct_routing;
@@ -79,30 +79,27 @@ pub fn decide_again(
         .finish()
 }
 
-/// Options the agent refuses before it looks at the node.
+/// Options the agent refuses before it looks at the node, in the order it does.
 pub(crate) fn check_options(version: &Version, config: &AgentConfig) -> Result<(), FatalError> {
-    let written = config.kube_proxy_replacement.as_str();
     let rules = Rules::of(version);
-    let old = rules.old_kube_proxy_values && matches!(written, "strict" | "partial" | "disabled");
-    let boolean = match version.minor() {
-        Minor::V1_19 | Minor::V1_20 => {
-            ["1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False"].contains(&written)
-        }
-        _ => matches!(written, "true" | "false"),
-    };
-    if !old && !boolean {
-        let message = match version.minor() {
-            Minor::V1_19 | Minor::V1_20 => {
-                format!("failed to decode config option kube-proxy-replacement: {written:?} is not a boolean")
-            }
-            Minor::V1_18 => "invalid value for kube-proxy-replacement".to_owned(),
-            _ => format!(
-                "daemon creation failed: unable to initialize kube-proxy replacement options: Invalid value for \
-                 --kube-proxy-replacement: {written}"
-            ),
-        };
-        return Err(FatalError::KubeProxyReplacement { message });
+    check_routing(version, config)?;
+    let ipsec = config.encryption == Encryption::Ipsec;
+    if ipsec && config.host_firewall {
+        // Since 1.19 it is asked with the masquerading options (daemon/cmd/daemon.go); before, with nothing put before it.
+        let prefix = if version.minor() >= Minor::V1_19 { rules.options_error_prefix } else { "" };
+        return Err(FatalError::IpsecHostFirewall { prefix: prefix.to_owned() });
     }
+    check_replacement(version, config)?;
+    // `disabled` ends 1.14's and 1.15's look at these options before that of NodePort, which it switches off.
+    let asks = rules.ipsec_excludes_node_port && config.kube_proxy_replacement != "disabled";
+    if asks && ipsec && direct_routing::node_port(config) {
+        return Err(FatalError::IpsecNodePort);
+    }
+    Ok(())
+}
+
+/// How packets travel (pkg/option/config.go `checkIPv4NativeRoutingCIDR`, daemon/cmd/daemon_main.go `initEnv`).
+fn check_routing(version: &Version, config: &AgentConfig) -> Result<(), FatalError> {
     // 1.14 does not ask whether the ip-masq-agent runs.
     let asks = version.minor() == Minor::V1_14 || config.ip_masq_agent.is_none();
     let native = config.routing == Routing::Native;
@@ -112,7 +109,42 @@ pub(crate) fn check_options(version: &Version, config: &AgentConfig) -> Result<(
                           --routing-mode=native",
         });
     }
+    if !native && config.auto_direct_node_routes {
+        return Err(FatalError::AutoDirectNodeRoutes {
+            says: match version.minor() {
+                Minor::V1_20 => "requires native or hybrid routing mode.",
+                _ => "cannot be used with tunneling. Packets must be routed through the tunnel device.",
+            },
+        });
+    }
     Ok(())
+}
+
+/// The value of `kube-proxy-replacement`.
+fn check_replacement(version: &Version, config: &AgentConfig) -> Result<(), FatalError> {
+    let written = config.kube_proxy_replacement.as_str();
+    let rules = Rules::of(version);
+    let old = rules.old_kube_proxy_values && matches!(written, "strict" | "partial" | "disabled");
+    let boolean = match version.minor() {
+        Minor::V1_19 | Minor::V1_20 => {
+            ["1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False"].contains(&written)
+        }
+        _ => matches!(written, "true" | "false"),
+    };
+    if old || boolean {
+        return Ok(());
+    }
+    let message = match version.minor() {
+        Minor::V1_19 | Minor::V1_20 => {
+            format!("failed to decode config option kube-proxy-replacement: {written:?} is not a boolean")
+        }
+        Minor::V1_18 => "invalid value for kube-proxy-replacement".to_owned(),
+        _ => format!(
+            "daemon creation failed: unable to initialize kube-proxy replacement options: Invalid value for \
+             --kube-proxy-replacement: {written}"
+        ),
+    };
+    Err(FatalError::KubeProxyReplacement { message })
 }
 
 /// All that the decisions are made of once devices and node IP stand.

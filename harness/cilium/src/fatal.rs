@@ -100,6 +100,25 @@ pub enum FatalError {
         /// The options at fault.
         combination: &'static str,
     },
+    /// `autoDirectNodeRoutes` with a tunnel (1.14 to 1.20, daemon/cmd/daemon_main.go `initEnv`).
+    #[error("auto-direct-node-routes {says}")]
+    AutoDirectNodeRoutes {
+        /// What the version says of the option.
+        says: &'static str,
+    },
+    /// IPsec with NodePort by eBPF (1.14 and 1.15, daemon/cmd/kube_proxy_replacement.go
+    /// `initKubeProxyReplacementOptions`).
+    #[error(
+        "daemon creation failed: unable to initialize kube-proxy replacement options: IPSec cannot be used with BPF NodePort"
+    )]
+    IpsecNodePort,
+    /// IPsec with the host firewall (up to 1.18 daemon/cmd/daemon_main.go `initEnv`; since 1.19 daemon/cmd/daemon.go
+    /// `initAndValidateDaemonConfig`).
+    #[error("{prefix}IPSec cannot be used with the host firewall.")]
+    IpsecHostFirewall {
+        /// The words before.
+        prefix: String,
+    },
     /// Neither an InternalIP nor an ExternalIP, nor an address to fall back to (pkg/node/address.go).
     #[error("no IPv4 address for the node: the Node object has none and no device gives one")]
     NoNodeIp,

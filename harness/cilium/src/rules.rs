@@ -111,6 +111,9 @@ pub struct Rules {
     pub masquerade_needs_node_port: bool,
     /// Whether host routing is eBPF only without IPsec (up to 1.18, kube_proxy_replacement.go; 1.19 dropped it).
     pub ipsec_forces_legacy: bool,
+    /// Whether IPsec and NodePort by eBPF exclude each other (up to 1.15, kube_proxy_replacement.go
+    /// `initKubeProxyReplacementOptions`).
+    pub ipsec_excludes_node_port: bool,
     /// Whether `strict`, `partial` and `disabled` are still values of kube-proxy-replacement (up to 1.15).
     pub old_kube_proxy_values: bool,
     /// Whether `nodePort.enabled` means anything (up to 1.18).
@@ -175,6 +178,7 @@ impl Rules {
             masquerade_must_work: since(Minor::V1_15),
             masquerade_needs_node_port: until(Minor::V1_18),
             ipsec_forces_legacy: until(Minor::V1_18),
+            ipsec_excludes_node_port: until(Minor::V1_15),
             old_kube_proxy_values: until(Minor::V1_15),
             node_port_option: until(Minor::V1_18),
             mark_carries_identity: since(Minor::V1_16),

@@ -124,6 +124,56 @@ fn native_routing_wants_its_range() {
 }
 
 #[test]
+fn routes_to_nodes_beside_a_tunnel() {
+    let routes = json!({"autoDirectNodeRoutes": true});
+    let tunnelled =
+        "auto-direct-node-routes cannot be used with tunneling. Packets must be routed through the tunnel device.";
+    for version in ["1.14", "1.15", "1.16", "1.17", "1.18.2", "1.19"] {
+        assert_eq!(dies(version, routes.clone()), tunnelled, "{version}");
+    }
+    assert_eq!(dies("1.20", routes), "auto-direct-node-routes requires native or hybrid routing mode.");
+}
+
+#[test]
+fn what_excludes_ipsec() {
+    let ipsec = json!({"encryption": {"enabled": true, "type": "ipsec"}});
+    let with_firewall = json!({"encryption": {"enabled": true, "type": "ipsec"}, "hostFirewall": {"enabled": true}});
+    let firewall = "IPSec cannot be used with the host firewall.";
+    for version in ["1.14", "1.15"] {
+        assert_eq!(
+            dies(version, ipsec.clone()),
+            "daemon creation failed: unable to initialize kube-proxy replacement options: IPSec cannot be used with BPF \
+             NodePort"
+        );
+    }
+    for version in ["1.16", "1.17", "1.18.2", "1.19", "1.20"] {
+        decide(version, ipsec.clone(), &master("100.64.0.1")).expect(version);
+    }
+    for version in ["1.14", "1.15", "1.16", "1.17", "1.18.2"] {
+        assert_eq!(
+            dies(version, with_firewall.clone()),
+            firewall,
+            "{version}: it comes before the question of NodePort"
+        );
+    }
+    for version in ["1.19", "1.20"] {
+        assert_eq!(
+            dies(version, with_firewall.clone()),
+            format!("failed to init and validate daemon config: {firewall}"),
+            "{version}"
+        );
+    }
+    // Nothing is asked where 1.14 switches NodePort off itself.
+    let off = json!({
+        "encryption": {"enabled": true, "type": "ipsec"},
+        "kubeProxyReplacement": "disabled",
+        "nodePort": {"enabled": true},
+        "bpf": {"masquerade": false},
+    });
+    decide("1.14", off, &master("100.64.0.1")).expect("NodePort is off");
+}
+
+#[test]
 fn no_node_ip_at_all() {
     let mut node = master("100.64.0.1");
     node.internal_ip = None;
