@@ -24,6 +24,26 @@ pub struct WrongType {
     pub found: String,
 }
 
+/// Helm values that are refused before any agent reads them.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The chart's schema refuses a value.
+    #[error(transparent)]
+    WrongType(#[from] WrongType),
+    /// A template of the chart ends with these words (`fail`).
+    #[error("{0}")]
+    Chart(&'static str),
+    /// Kubernetes doesn't take what the chart writes without quotes: all that a ConfigMap holds is text (`corev1.ConfigMap`,
+    /// read by Go's encoding/json).
+    #[error("{path}: json: cannot unmarshal {found} into Go struct field ConfigMap.data of type string")]
+    Kubernetes {
+        /// The value's path.
+        path: String,
+        /// What was found there, in Go's words.
+        found: &'static str,
+    },
+}
+
 /// What a value may be (install/kubernetes/cilium/values.schema.json; charts before 1.16 have no schema and take
 /// anything, which only delays the error until the agent reads it).
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -80,6 +100,8 @@ enum Form {
     Joined(&'static str),
     /// It is written unless it is 0.
     NotZero,
+    /// It is written as it is and without quotes, so that Kubernetes takes nothing but text.
+    Unquoted,
 }
 
 /// A Helm value and the option it becomes.
@@ -103,12 +125,12 @@ const ENTRIES: [Entry; 18] = [
     entry("nodePort.directRoutingDevice", "direct-routing-device", Form::Plain(Kind::Text)),
     entry("nodePort.addresses", "nodeport-addresses", Form::Joined(",")),
     entry("nodePort.enabled", "enable-node-port", Form::Plain(Kind::Bool)),
-    entry("kubeProxyReplacement", "kube-proxy-replacement", Form::Plain(Kind::BoolOrText)),
+    entry("kubeProxyReplacement", REPLACEMENT, Form::Plain(Kind::BoolOrText)),
     entry("bpf.hostLegacyRouting", "enable-host-legacy-routing", Form::Plain(Kind::Bool)),
     entry("bpf.masquerade", "enable-bpf-masquerade", Form::Plain(Kind::Bool)),
     entry("enableIPv4Masquerade", "enable-ipv4-masquerade", Form::Plain(Kind::Bool)),
     entry("enableMasqueradeRouteSource", "enable-masquerade-to-route-source", Form::Plain(Kind::Bool)),
-    entry("egressMasqueradeInterfaces", "egress-masquerade-interfaces", Form::Joined(" ")),
+    entry("egressMasqueradeInterfaces", "egress-masquerade-interfaces", Form::Unquoted),
     entry("autoDirectNodeRoutes", "auto-direct-node-routes", Form::Plain(Kind::BoolOrText)),
     entry("ipv4NativeRoutingCIDR", "ipv4-native-routing-cidr", Form::Filled),
     entry("MTU", "mtu", Form::NotZero),
@@ -117,6 +139,48 @@ const ENTRIES: [Entry; 18] = [
     entry("l2announcements.enabled", "enable-l2-announcements", Form::WhenOn(Kind::Bool)),
     entry("ipMasqAgent.enabled", "enable-ip-masq-agent", Form::WhenOn(Kind::Bool)),
 ];
+
+/// The option of which the template itself takes some values only.
+const REPLACEMENT: &str = "kube-proxy-replacement";
+
+/// Why the template doesn't take this text for `kubeProxyReplacement`, if it doesn't; empty text is none
+/// (install/kubernetes/cilium/templates/cilium-configmap.yaml, the check of `$kubeProxyReplacement`).
+fn refuses_replacement(version: &Version, text: &str) -> Option<&'static str> {
+    let old = version.minor() <= Minor::V1_15;
+    match text {
+        "" | "true" | "false" => None,
+        "strict" | "partial" | "disabled" if old => None,
+        _ if old => Some(
+            "kubeProxyReplacement must be explicitly set to a valid value (true, false, disabled (deprecated), partial \
+             (deprecated), or strict (deprecated)) to continue.",
+        ),
+        _ => Some("kubeProxyReplacement must be explicitly set to a valid value (true or false) to continue."),
+    }
+}
+
+/// Whether the chart ends where `tunnel` is set (templates/validate.yaml; cilium #34213 for 1.15, #34229 for 1.16, both of
+/// August 2024, of which 1.15.8 and 1.16.2 were the next releases). Charts before that have no such value, as 1.14 has.
+fn refuses_tunnel(version: &Version) -> bool {
+    let since = |first| version.patch().is_none_or(|patch| patch >= first);
+    match version.minor() {
+        Minor::V1_14 => false,
+        Minor::V1_15 => since(8),
+        Minor::V1_16 => since(2),
+        _ => true,
+    }
+}
+
+/// Whether a template's `if` takes a value for true (Go, text/template).
+fn is_true(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(value) => *value,
+        Value::Number(value) => value.as_f64() != Some(0.0),
+        Value::String(value) => !value.is_empty(),
+        Value::Array(value) => !value.is_empty(),
+        Value::Object(value) => !value.is_empty(),
+    }
+}
 
 /// The kinds of encryption the model knows, and the option each switches on.
 const ENCRYPTIONS: [(&str, &str); 2] = [("ipsec", "enable-ipsec"), ("wireguard", "enable-wireguard")];
@@ -137,10 +201,17 @@ fn is_key(text: &str) -> bool {
 /// Renders the options.
 ///
 /// # Errors
-/// A value is of a type the chart's schema refuses, or an option of `extraConfig` has a name that Kubernetes refuses.
-pub fn config_map(version: &Version, values: &Values) -> Result<ConfigMap, WrongType> {
+/// The chart's schema or a template of it refuses a value, or Kubernetes what becomes of it: names and types of
+/// `extraConfig` are its alone to judge.
+pub fn config_map(version: &Version, values: &Values) -> Result<ConfigMap, Refusal> {
     let chart = Chart { values };
     let mut map = ConfigMap::new();
+    if refuses_tunnel(version) && values.get("tunnel").is_some_and(is_true) {
+        return Err(Refusal::Chart(
+            "tunnel was deprecated in v1.14 and has been removed in v1.15. For details please refer to \
+             https://docs.cilium.io/en/v1.15/operations/upgrade/#helm-options",
+        ));
+    }
     for entry in ENTRIES.iter().filter(|entry| version.minor() >= entry.since) {
         let option = match entry.form {
             Form::Plain(kind) => chart.text(entry.path, kind)?,
@@ -148,7 +219,13 @@ pub fn config_map(version: &Version, values: &Values) -> Result<ConfigMap, Wrong
             Form::Filled => chart.filled(entry.path)?,
             Form::Joined(separator) => chart.joined(entry.path, separator)?,
             Form::NotZero => chart.text(entry.path, Kind::Whole)?.filter(|number| number != "0"),
+            Form::Unquoted => chart.get(entry.path)?.map(|value| unquoted(entry.path, value)).transpose()?,
         };
+        if entry.option == REPLACEMENT
+            && let Some(says) = option.as_deref().and_then(|text| refuses_replacement(version, text))
+        {
+            return Err(Refusal::Chart(says));
+        }
         map.extend(option.map(|option| (entry.option.to_owned(), option)));
     }
     if chart.bool("encryption.enabled")? == Some(true) {
@@ -171,14 +248,18 @@ pub fn config_map(version: &Version, values: &Values) -> Result<ConfigMap, Wrong
     }
 
     if let Some(extra) = values.get("extraConfig") {
-        let Value::Object(extra) = extra else { return Err(wrong("extraConfig", "a map", extra)) };
+        let Value::Object(extra) = extra else { return Err(wrong("extraConfig", "a map", extra).into()) };
         for (option, value) in extra {
+            let path = format!("extraConfig.{option}");
             if !is_key(option) {
-                let path = format!("extraConfig.{option}");
-                return Err(WrongType { path, expected: KEY, found: format!("{option:?}") });
+                return Err(WrongType { path, expected: KEY, found: format!("{option:?}") }.into());
             }
-            if MODELLED_OPTIONS.contains(&option.as_str()) && !value.is_null() {
-                let text = scalar(value).ok_or_else(|| wrong(&format!("extraConfig.{option}"), "text", value))?;
+            // The template writes the map as it is (`toYaml`). Helm itself leaves out what is null.
+            if value.is_null() {
+                continue;
+            }
+            let text = unquoted(&path, value)?;
+            if MODELLED_OPTIONS.contains(&option.as_str()) {
                 map.insert(option.clone(), text);
             }
         }
@@ -199,6 +280,7 @@ pub fn values_of(version: &Version, map: &ConfigMap) -> Values {
         let encryption = ENCRYPTIONS.iter().find(|(_, known)| known == option);
         let travel = TRAVEL.iter().find(|(_, known)| known == option);
         let value = entry.and_then(|entry| Some((entry.path, entry.form.read(text)?)));
+        let value = value.filter(|_| option != REPLACEMENT || refuses_replacement(version, text).is_none());
         match (value, encryption, travel) {
             (Some((path, value)), ..) => put(&mut values, path, value),
             // The agent reads IPsec first if both are on.
@@ -224,7 +306,7 @@ impl Form {
     fn read(self, text: &str) -> Option<Value> {
         let kind = match self {
             Self::Plain(kind) | Self::WhenOn(kind) => kind,
-            Self::Filled => Kind::Text,
+            Self::Filled | Self::Unquoted => Kind::Text,
             Self::Joined(_) => Kind::TextOrList,
             Self::NotZero => Kind::Whole,
         };
@@ -256,6 +338,21 @@ fn put(values: &mut Map<String, Value>, path: &str, value: Value) {
 
 fn wrong(path: &str, expected: &'static str, found: &Value) -> WrongType {
     WrongType { path: path.to_owned(), expected, found: Found(found).to_string() }
+}
+
+/// A value that stands in the ConfigMap without quotes. (A text that YAML reads as something else, `"true"`, is refused too,
+/// which is left out here.)
+fn unquoted(path: &str, value: &Value) -> Result<String, Refusal> {
+    let found = match value {
+        Value::String(text) => return Ok(text.clone()),
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+        // `null` is no text, and no error either.
+        Value::Null => return Ok(String::new()),
+    };
+    Err(Refusal::Kubernetes { path: path.to_owned(), found })
 }
 
 /// A value as the template's `quote` prints it.

@@ -6,7 +6,7 @@ use ipnet::Ipv4Net;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::chart::{self, ConfigMap, WrongType};
+use crate::chart::{self, ConfigMap, Refusal};
 use crate::device_filter::DeviceFilter;
 use crate::rules::Rules;
 use crate::values::Values;
@@ -88,9 +88,9 @@ pub struct AgentConfig {
 /// Values an agent can't be configured with.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// The chart's schema refuses a value.
+    /// The chart or Kubernetes refuses a value.
     #[error(transparent)]
-    WrongType(#[from] WrongType),
+    Refused(#[from] Refusal),
     /// The agent can't read an option.
     #[error("{path}: `{value}` is not {expected}")]
     Unreadable {
@@ -128,7 +128,7 @@ impl AgentConfig {
     /// The options an agent of this version gets from these Helm values.
     ///
     /// # Errors
-    /// A value is of a type the chart refuses, or of a form the agent can't read; the error names its path.
+    /// A value the chart or Kubernetes refuses, or of a form the agent can't read; the error names its path.
     pub fn from_values(version: &Version, values: &Values) -> Result<Self, ConfigError> {
         let mut config = Self::from_config_map(version, &chart::config_map(version, values)?)?;
         if let Some(exempt) = &mut config.ip_masq_agent {

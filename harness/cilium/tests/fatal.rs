@@ -107,10 +107,12 @@ fn masquerading_options_that_contradict() {
 
 #[test]
 fn values_of_kube_proxy_replacement() {
-    let strict = json!({"kubeProxyReplacement": "strict"});
+    // The chart takes it no longer; `extraConfig` overrides what it writes.
+    let strict = json!({"extraConfig": {"kube-proxy-replacement": "strict"}});
     assert_eq!(dies("1.18.2", strict.clone()), "invalid value for kube-proxy-replacement");
     assert!(dies("1.17", strict.clone()).ends_with("Invalid value for --kube-proxy-replacement: strict"));
     assert!(dies("1.19", strict.clone()).contains("kube-proxy-replacement"));
+    let strict = json!({"kubeProxyReplacement": "strict"});
     let made = decide("1.15", strict, &master("100.64.0.1")).expect("1.15 still takes it");
     assert_eq!(made.host_routing, cilium::decisions::HostRouting::Bpf);
 }

@@ -101,7 +101,10 @@ fn wrong_types_name_the_path() {
         (json!({"endpointRoutes": {"enabled": "on"}}), "endpointRoutes.enabled: `on` is not true or false"),
         (json!({"extraConfig": {"enable-ipsec": "maybe"}}), "enable-ipsec: `maybe` is not true or false"),
         (json!({"nodePort": {"addresses": "x"}}), "nodePort.addresses: `x` is not a CIDR"),
-        (json!({"extraConfig": {"mtu": [1]}}), "extraConfig.mtu: expected text, found a list"),
+        (
+            json!({"extraConfig": {"mtu": [1]}}),
+            "extraConfig.mtu: json: cannot unmarshal array into Go struct field ConfigMap.data of type string",
+        ),
         // On a real engine it would be a file's name.
         (
             json!({"extraConfig": {"/etc/passwd": "x"}}),
@@ -114,6 +117,63 @@ fn wrong_types_name_the_path() {
     ] {
         let error = AgentConfig::from_values(&version("1.18.2"), &values(tree.clone())).expect_err("a wrong type");
         assert_eq!(error.to_string(), says, "{tree}");
+    }
+}
+
+/// What the templates write without quotes has to be text already.
+#[test]
+fn kubernetes_takes_text_only() {
+    for (tree, path, found) in [
+        (json!({"extraConfig": {"enable-endpoint-routes": true}}), "extraConfig.enable-endpoint-routes", "bool"),
+        (json!({"extraConfig": {"mtu": 1400}}), "extraConfig.mtu", "number"),
+        (json!({"extraConfig": {"bpf-map-event-buffers": {"a": 1}}}), "extraConfig.bpf-map-event-buffers", "object"),
+        (json!({"egressMasqueradeInterfaces": ["eth0", "eth1"]}), "egressMasqueradeInterfaces", "array"),
+        (json!({"egressMasqueradeInterfaces": true}), "egressMasqueradeInterfaces", "bool"),
+    ] {
+        for text in ["1.14", "1.18.2", "1.20"] {
+            let error = AgentConfig::from_values(&version(text), &values(tree.clone())).expect_err("not text");
+            let says =
+                format!("{path}: json: cannot unmarshal {found} into Go struct field ConfigMap.data of type string");
+            assert_eq!(error.to_string(), says, "{text}: {tree}");
+        }
+    }
+    let config = config("1.18.2", json!({"extraConfig": {"enable-endpoint-routes": "true", "mtu": null}}));
+    assert!(config.endpoint_routes && config.mtu.is_none(), "Helm leaves out what is null");
+}
+
+#[test]
+fn what_the_charts_templates_refuse() {
+    let says = |text: &str, tree: Value| {
+        AgentConfig::from_values(&version(text), &values(tree)).err().map(|error| error.to_string())
+    };
+    let tunnel = "tunnel was deprecated in v1.14 and has been removed in v1.15. For details please refer to \
+                  https://docs.cilium.io/en/v1.15/operations/upgrade/#helm-options";
+    for text in ["1.15", "1.15.15", "1.16.2", "1.16", "1.17.0", "1.18.2", "1.20"] {
+        assert_eq!(says(text, json!({"tunnel": "disabled"})).as_deref(), Some(tunnel), "{text}");
+        assert_eq!(says(text, json!({"tunnel": ""})), None, "{text}: empty is not set");
+    }
+    for text in ["1.14", "1.15.7", "1.16.1"] {
+        assert_eq!(says(text, json!({"tunnel": "vxlan"})), None, "{text}");
+    }
+    let replacement = "kubeProxyReplacement must be explicitly set to a valid value (true or false) to continue.";
+    for text in ["1.16", "1.17", "1.18.2", "1.19", "1.20"] {
+        for value in ["strict", "partial", "True"] {
+            assert_eq!(
+                says(text, json!({"kubeProxyReplacement": value})).as_deref(),
+                Some(replacement),
+                "{text} {value}"
+            );
+        }
+        for value in [json!(true), json!("false"), json!(""), json!(null)] {
+            assert_eq!(says(text, json!({"kubeProxyReplacement": value})), None, "{text} {value}");
+        }
+    }
+    for text in ["1.14", "1.15"] {
+        for value in ["strict", "partial", "disabled"] {
+            assert_eq!(says(text, json!({"kubeProxyReplacement": value})), None, "{text} {value}");
+        }
+        let error = says(text, json!({"kubeProxyReplacement": "probe"})).expect("1.14 dropped it");
+        assert!(error.contains("or strict (deprecated)) to continue."), "{error}");
     }
 }
 
