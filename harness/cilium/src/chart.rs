@@ -123,7 +123,7 @@ const ENTRIES: [Entry; 18] = [
     entry("devices", "devices", Form::Joined(" ")),
     Entry { since: Minor::V1_16, ..entry("forceDeviceDetection", "force-device-detection", Form::WhenOn(Kind::Bool)) },
     entry("nodePort.directRoutingDevice", "direct-routing-device", Form::Plain(Kind::Text)),
-    entry("nodePort.addresses", "nodeport-addresses", Form::Joined(",")),
+    Entry { since: Minor::V1_16, ..entry("nodePort.addresses", "nodeport-addresses", Form::Joined(",")) },
     entry("nodePort.enabled", "enable-node-port", Form::Plain(Kind::Bool)),
     entry("kubeProxyReplacement", REPLACEMENT, Form::Plain(Kind::BoolOrText)),
     entry("bpf.hostLegacyRouting", "enable-host-legacy-routing", Form::Plain(Kind::Bool)),

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::chart::{self, ConfigMap, Refusal};
 use crate::device_filter::DeviceFilter;
-use crate::rules::Rules;
+use crate::rules::{ListSyntax, Rules};
 use crate::values::Values;
 use crate::version::{Minor, Version};
 
@@ -61,7 +61,7 @@ pub struct AgentConfig {
     pub masquerade_route_source: bool,
     /// `egress-masquerade-interfaces`: names, or prefixes with a trailing `+`.
     pub egress_masquerade_interfaces: Vec<String>,
-    /// `derive-masquerade-ip-addr-from-device`; the chart has no value for it, `extraConfig` has.
+    /// What [`derive_option`] names; the chart has no value for it, `extraConfig` has.
     pub derive_masquerade_from: Option<String>,
     /// `enable-ip-masq-agent`: its exempted destinations; `None` when off.
     pub ip_masq_agent: Option<Vec<Ipv4Net>>,
@@ -101,6 +101,16 @@ pub enum ConfigError {
         /// What the agent takes.
         expected: &'static str,
     },
+}
+
+/// The option that names the device whose address masqueraded packets get (1.14 and 1.15 pkg/option/config.go; 1.16
+/// pkg/datapath/loader/cell.go; since 1.17 pkg/datapath/orchestrator/orchestrator.go). Either name means nothing where the
+/// other is the option's.
+pub fn derive_option(minor: Minor) -> &'static str {
+    match minor {
+        Minor::V1_14 | Minor::V1_15 => "derive-masquerade-ip-addr-from-device",
+        _ => "derive-masq-ip-addr-from-device",
+    }
 }
 
 /// The destinations the ip-masq-agent exempts when its configuration names none (pkg/ipmasq/ipmasq.go,
@@ -160,10 +170,11 @@ impl AgentConfig {
             (_, true) => Encryption::WireGuard,
             _ => Encryption::None,
         };
-        // The agent reads several interfaces since 1.16 (`MasqueradeInterfaces`); before it was one text.
+        // One text in 1.14; since 1.15 several (pkg/option/config.go `MasqueradeInterfaces`, read by `vp.GetStringSlice`,
+        // in no version a cell's flag, and so split at white space alone).
         let egress_masquerade_interfaces = match options.text("egress-masquerade-interfaces") {
-            Some(text) if version.minor() < Minor::V1_16 => vec![text.to_owned()],
-            Some(_) => list("egress-masquerade-interfaces").0,
+            Some(text) if version.minor() < Minor::V1_15 => vec![text.to_owned()],
+            Some(text) => DeviceFilter::parse(ListSyntax::WhiteSpace, text).0,
             None => Vec::new(),
         };
         Ok(Self {
@@ -179,7 +190,7 @@ impl AgentConfig {
             masquerade_route_source: version.minor() >= Minor::V1_15
                 && options.bool("enable-masquerade-to-route-source", false)?,
             egress_masquerade_interfaces,
-            derive_masquerade_from: options.text("derive-masquerade-ip-addr-from-device").map(str::to_owned),
+            derive_masquerade_from: options.text(derive_option(version.minor())).map(str::to_owned),
             ip_masq_agent: options
                 .bool("enable-ip-masq-agent", false)?
                 .then(|| DEFAULT_EXEMPT.into_iter().chain([LINK_LOCAL]).map(net).collect()),

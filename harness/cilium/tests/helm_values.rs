@@ -72,7 +72,7 @@ fn every_modelled_option_arrives() {
             "enableMasqueradeRouteSource": true,
             "autoDirectNodeRoutes": true,
             "routingMode": "native",
-            "extraConfig": {"derive-masquerade-ip-addr-from-device": "eth7"},
+            "extraConfig": {"derive-masq-ip-addr-from-device": "eth7"},
         }),
     );
     assert!(config.force_device_detection && config.host_legacy_routing && config.endpoint_routes);
@@ -208,6 +208,35 @@ fn sorted_in_three() {
             unknown("zzzzzzzz", None),
         ]
     );
+}
+
+#[test]
+fn an_option_by_another_versions_name() {
+    let tree = values(json!({"extraConfig": {
+        "derive-masquerade-ip-addr-from-device": "x", "derive-masq-ip-addr-from-device": "x",
+    }}));
+    for (text, named, unknown) in [
+        ("1.15", "derive-masquerade-ip-addr-from-device", "derive-masq-ip-addr-from-device"),
+        ("1.16", "derive-masq-ip-addr-from-device", "derive-masquerade-ip-addr-from-device"),
+    ] {
+        let sorted = tree.sort(&version(text));
+        assert_eq!(sorted.modelled, [format!("extraConfig.{named}")], "{text}");
+        assert_eq!(sorted.not_modelled, [format!("extraConfig.{unknown}")], "{text}");
+    }
+}
+
+#[test]
+fn interfaces_are_split_at_white_space_alone() {
+    let read = |text: &str, value: &str| config(text, json!({"egressMasqueradeInterfaces": value}));
+    for (text, value, interfaces) in [
+        ("1.14", "eth0 eth1", &["eth0 eth1"][..]),
+        ("1.15.0", "eth0 eth1", &["eth0", "eth1"][..]),
+        ("1.16", "eth0,eth1", &["eth0,eth1"][..]),
+        ("1.18.2", "eth0, eth1", &["eth0,", "eth1"][..]),
+        ("1.20", "eth0 eth1", &["eth0", "eth1"][..]),
+    ] {
+        assert_eq!(read(text, value).egress_masquerade_interfaces, interfaces, "{text}: {value:?}");
+    }
 }
 
 #[test]

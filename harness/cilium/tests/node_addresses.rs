@@ -17,6 +17,14 @@ fn nodeport_ranges() {
     assert_eq!(served(json!({"nodePort": {"addresses": ["10.0.0.0/24"]}})), [ip("10.0.0.5"), ip("10.0.0.6")]);
     assert_eq!(served(json!({"nodePort": {"addresses": "192.168.0.0/16"}})), [ip("192.168.7.1")]);
     assert!(served(json!({"nodePort": {"addresses": ["172.16.0.0/12"]}})).is_empty());
+    // The chart has the value since 1.16, the agent the option all along.
+    let ranges = json!({"nodePort": {"addresses": ["192.168.0.0/16"]}});
+    for (version, address) in [("1.15", "10.0.0.5"), ("1.16", "192.168.7.1")] {
+        let made = decided(version, ranges.clone(), &node);
+        assert_eq!(made.devices[0].nodeport_addresses, [ip(address)], "{version}");
+    }
+    let made = decided("1.15", json!({"extraConfig": {"nodeport-addresses": "192.168.0.0/16"}}), &node);
+    assert_eq!(made.devices[0].nodeport_addresses, [ip("192.168.7.1")]);
 }
 
 #[test]
@@ -36,11 +44,16 @@ fn private_for_services_public_for_masquerading() {
 
 #[test]
 fn derived_from_another_device() {
-    let more = json!({"extraConfig": {"derive-masquerade-ip-addr-from-device": "tailscale0"}});
-    for version in ["1.14", "1.15", "1.18.2", "1.20"] {
-        let made = decided(version, more.clone(), &master("10.0.0.239"));
-        let source = made.device("enp0s6").expect("selected").masquerade_source;
-        assert_eq!(source, Some(ip("100.64.0.1")), "{version}");
+    let source = |version: &str, option: &str| {
+        let made = decided(version, json!({"extraConfig": {option: "tailscale0"}}), &master("10.0.0.239"));
+        made.device("enp0s6").expect("selected").masquerade_source
+    };
+    let (old, new) = ("derive-masquerade-ip-addr-from-device", "derive-masq-ip-addr-from-device");
+    for (version, named, unknown) in
+        [("1.14", old, new), ("1.15", old, new), ("1.16", new, old), ("1.18.2", new, old), ("1.20", new, old)]
+    {
+        assert_eq!(source(version, named), Some(ip("100.64.0.1")), "{version}");
+        assert_eq!(source(version, unknown), Some(ip("10.0.0.239")), "{version} has no {unknown}");
     }
 }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Values;
+use crate::config::derive_option;
 use crate::version::{Minor, Version};
 
 /// Values the model takes into account, as dotted paths. What lies below such a path belongs to it.
@@ -37,9 +38,11 @@ pub const MODELLED: [&str; 24] = [
     "tunnelProtocol",
 ];
 
-/// Agent options the model takes into account when set through `extraConfig`.
-pub const MODELLED_OPTIONS: [&str; 23] = [
+/// Agent options the model takes into account when set through `extraConfig`. Of the two that begin with `derive-` each
+/// version has one ([`derive_option`]).
+pub const MODELLED_OPTIONS: [&str; 24] = [
     "auto-direct-node-routes",
+    "derive-masq-ip-addr-from-device",
     "derive-masquerade-ip-addr-from-device",
     "devices",
     "direct-routing-device",
@@ -119,7 +122,7 @@ impl Values {
 fn walk(path: String, value: &Value, minor: Minor, sorted: &mut Sorted) {
     let top = path.split('.').next().unwrap_or_default();
     let depth = path.split('.').count();
-    if modelled(&path) && (known(&path, minor) || top == "extraConfig") {
+    if modelled(&path, minor) && (known(&path, minor) || top == "extraConfig") {
         sorted.modelled.push(path);
     } else if depth == 1 && !known(top, minor) {
         sorted.unknown.push(Unknown { nearest: nearest(&path, minor), path });
@@ -141,9 +144,12 @@ fn walk(path: String, value: &Value, minor: Minor, sorted: &mut Sorted) {
     }
 }
 
-fn modelled(path: &str) -> bool {
-    MODELLED.contains(&path)
-        || path.strip_prefix("extraConfig.").is_some_and(|option| MODELLED_OPTIONS.contains(&option))
+fn modelled(path: &str, minor: Minor) -> bool {
+    let reads = |option: &str| {
+        let elsewhere = option.starts_with("derive-") && option != derive_option(minor);
+        MODELLED_OPTIONS.contains(&option) && !elsewhere
+    };
+    MODELLED.contains(&path) || path.strip_prefix("extraConfig.").is_some_and(reads)
 }
 
 /// Whether the level below this path is looked at: the chart's own maps, and `extraConfig` for the options it carries.
@@ -185,7 +191,7 @@ fn nearest(path: &str, minor: Minor) -> Option<String> {
         .keys
         .iter()
         .filter(|(_, ranges)| in_ranges(ranges, minor))
-        .map(|(known, _)| (distance(known), !modelled(known), known))
+        .map(|(known, _)| (distance(known), !modelled(known, minor), known))
         .min()
         .filter(|(distance, ..)| *distance <= wanted.len() / 3)
         .map(|(_, _, known)| known.clone())
