@@ -9,6 +9,7 @@ use crate::devices::{self, Selection};
 use crate::direct_routing;
 use crate::fatal::FatalError;
 use crate::inputs::{Link, NodeInputs};
+use crate::mtu::Mtu;
 use crate::rules::{Detection, MtuSource, Rules};
 use crate::version::{Minor, Version};
 use crate::{host_routing, masquerade, mtu, node_address, node_ip, tunnel};
@@ -40,15 +41,16 @@ pub fn decide(version: &Version, config: &AgentConfig, node: &NodeInputs) -> Res
         direct_routing,
         bpf_masquerade,
         node_ip,
+        known_mtu: None,
     }
     .finish())
 }
 
 /// What a running agent makes of a change on its node. `before` is what it saw and decided last.
 ///
-/// It watches links and addresses and chooses devices anew (pkg/datapath/linux/devices_controller.go, since 1.15); its
-/// node IP and its options it read at its start. It doesn't die of a direct routing device that is gone: that is asked
-/// only at the start (1.18, daemon/cmd/daemon.go).
+/// It watches links and addresses and, where [`Rules::follows_devices`], chooses devices anew
+/// (pkg/datapath/linux/devices_controller.go); its node IP and its options it read at its start, up to 1.16 its MTU too. It
+/// doesn't die of a direct routing device that is gone: that is asked only at the start (1.18, daemon/cmd/daemon.go).
 pub fn decide_again(
     version: &Version,
     config: &AgentConfig,
@@ -62,10 +64,9 @@ pub fn decide_again(
         selected: seen.links.iter().filter_map(|link| Some((link.index, selected(link)?.reason.clone()))).collect(),
         not_selected: decided.not_selected.clone(),
     };
-    let selection = match rules.detection {
-        Detection::Table => devices::select_again(&rules, config, (&seen.links, &old), node),
-        // 1.14 looks once (enable-runtime-device-detection is off).
-        Detection::Routes => Selection {
+    let selection = match rules.follows_devices {
+        true => devices::select_again(&rules, config, (&seen.links, &old), node),
+        false => Selection {
             selected: old.selected.into_iter().filter(|(index, _)| node.link(*index).is_some()).collect(),
             not_selected: old.not_selected,
         },
@@ -74,9 +75,23 @@ pub fn decide_again(
     let selected = selection.links(node);
     let direct_routing = direct_routing::decide(&rules, config, &selected, k8s_ip).ok().flatten();
     let bpf_masquerade = decided.masquerade == Masquerade::Bpf;
-    let node_ip = decided.node_ip;
-    Assembly { version, rules: &rules, config, node, selection: &selection, direct_routing, bpf_masquerade, node_ip }
-        .finish()
+    let known_mtu = (rules.mtu == MtuSource::NodeIpDevice).then(|| Mtu {
+        device: decided.device_mtu,
+        pods: decided.pod_mtu,
+        reason: "as it was at the agent's start".to_owned(),
+    });
+    Assembly {
+        version,
+        rules: &rules,
+        config,
+        node,
+        selection: &selection,
+        direct_routing,
+        bpf_masquerade,
+        node_ip: decided.node_ip,
+        known_mtu,
+    }
+    .finish()
 }
 
 /// Options the agent refuses before it looks at the node, in the order it does.
@@ -157,6 +172,8 @@ pub(crate) struct Assembly<'a> {
     pub(crate) direct_routing: Option<direct_routing::Choice<'a>>,
     pub(crate) bpf_masquerade: bool,
     pub(crate) node_ip: Ipv4Addr,
+    /// What is left of an earlier decision, where it is made once.
+    pub(crate) known_mtu: Option<Mtu>,
 }
 
 impl Assembly<'_> {
@@ -172,7 +189,8 @@ impl Assembly<'_> {
             Some(device) => Egress::Device { device: device.clone() },
             None => Egress::Fib,
         };
-        let mtu = mtu::decide(rules, config, node, &selected, self.node_ip);
+        let known_mtu = self.known_mtu.clone();
+        let mtu = known_mtu.unwrap_or_else(|| mtu::decide(rules, config, node, &selected, self.node_ip));
         let devices = selected
             .iter()
             .zip(&selection.selected)

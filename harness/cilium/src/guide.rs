@@ -56,6 +56,7 @@ pub fn decide_by_guide(version: &Version, config: &AgentConfig, node: &NodeInput
         direct_routing,
         bpf_masquerade,
         node_ip,
+        known_mtu: None,
     };
     let mut decisions = assembly.finish();
     let mut overrule = |decision: &str, says: String| {

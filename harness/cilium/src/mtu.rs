@@ -14,8 +14,6 @@ pub const MAX: u32 = 65520;
 pub const ETHERNET: u32 = 1500;
 /// What VXLAN or Geneve over IPv4 adds (`TunnelOverheadIPv4`).
 pub const TUNNEL_OVERHEAD: u32 = 50;
-/// What Cilium's WireGuard adds (`WireguardOverhead`).
-pub const WIREGUARD_OVERHEAD: u32 = 80;
 /// What IPsec adds with a key of the default length (`EncryptionIPsecOverhead`).
 pub const IPSEC_OVERHEAD: u32 = 77;
 
@@ -54,17 +52,17 @@ pub fn decide(rules: &Rules, config: &AgentConfig, node: &NodeInputs, selected: 
             }
         }
     };
-    Mtu { device, pods: pods(config, device), reason }
+    Mtu { device, pods: pods(rules, config, device), reason }
 }
 
 /// `getRouteMTU`. Where nothing would be left, Ethernet's MTU is taken instead.
-fn pods(config: &AgentConfig, device: u32) -> u32 {
+fn pods(rules: &Rules, config: &AgentConfig, device: u32) -> u32 {
     let tunnel = if config.routing == Routing::Native { 0 } else { TUNNEL_OVERHEAD };
     let overhead = tunnel
         + match config.encryption {
             Encryption::None => 0,
             Encryption::Ipsec => IPSEC_OVERHEAD,
-            Encryption::WireGuard => WIREGUARD_OVERHEAD,
+            Encryption::WireGuard => rules.wireguard_overhead,
         };
     if device > overhead { device - overhead } else { ETHERNET - overhead }
 }

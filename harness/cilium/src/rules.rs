@@ -31,7 +31,8 @@ pub enum ListSyntax {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MtuSource {
-    /// The interface that carries the node IP (pkg/mtu/detect_linux.go, up to 1.16).
+    /// The interface that carries the node IP (pkg/mtu/detect_linux.go, up to 1.16), once, at the agent's start (1.15 and
+    /// 1.16 pkg/mtu/cell.go `OnStart`, 1.14 daemon/cmd/daemon.go; what 1.16 sees change it only warns of).
     NodeIpDevice,
     /// The smallest of the selected devices (pkg/mtu/manager.go, 1.17.0).
     SmallestSelected,
@@ -64,6 +65,9 @@ pub enum DeviceNeed {
 pub struct Rules {
     /// How devices are found.
     pub detection: Detection,
+    /// Whether a running agent chooses devices anew when they change: `enable-runtime-device-detection`, false by default up
+    /// to 1.15 (daemon/cmd/daemon_main.go; 1.15 daemon/cmd/device-reloader.go) and the only mode since.
+    pub follows_devices: bool,
     /// How `devices` is split.
     pub list_syntax: ListSyntax,
     /// Whether `force-device-detection` exists (1.16, devices_controller.go `DevicesConfig`; the chart's
@@ -89,6 +93,9 @@ pub struct Rules {
     pub skip_fib: bool,
     /// Where the MTU comes from.
     pub mtu: MtuSource,
+    /// What Cilium's WireGuard adds to a packet, in bytes (pkg/mtu/mtu.go `WireguardOverhead`): 80, and 95 with the padding
+    /// (1.19.5 and 1.20, cilium #45940).
+    pub wireguard_overhead: u32,
     /// Whether the table of node addresses exists (1.15; before, host addresses are those of all devices).
     pub address_table: bool,
     /// Whether dummies always contribute node addresses, even when down (1.17, node_address.go).
@@ -145,6 +152,7 @@ impl Rules {
         let late_1_17 = since(Minor::V1_18) || (minor == Minor::V1_17 && version.patch().is_none_or(|patch| patch > 0));
         Self {
             detection: if since(Minor::V1_15) { Detection::Table } else { Detection::Routes },
+            follows_devices: since(Minor::V1_16),
             list_syntax: if since(Minor::V1_16) { ListSyntax::CommaElseWhiteSpace } else { ListSyntax::WhiteSpace },
             force_detection: since(Minor::V1_16),
             listed_first: since(Minor::V1_19),
@@ -163,6 +171,11 @@ impl Rules {
                 _ if late_1_17 => MtuSource::SmallestSelectedButDummies,
                 Minor::V1_17 => MtuSource::SmallestSelected,
                 _ => MtuSource::NodeIpDevice,
+            },
+            wireguard_overhead: match minor {
+                Minor::V1_20 => 95,
+                Minor::V1_19 if version.patch().is_none_or(|patch| patch >= 5) => 95,
+                _ => 80,
             },
             address_table: since(Minor::V1_15),
             dummy_addresses: since(Minor::V1_17),

@@ -3,6 +3,8 @@
 mod common;
 
 use cilium::decisions::Egress;
+use cilium::inputs::NodeInputs;
+use cilium::{Decisions, Model};
 use common::{Builder, MAIN, decided, ip, master, names, reason};
 use serde_json::json;
 
@@ -57,6 +59,59 @@ fn mtu_by_version() {
     }
     let only = decided("1.18", json!({"devices": "dummy7", "nodePort": {"directRoutingDevice": "dummy7"}}), &node);
     assert_eq!(only.device_mtu, 65520, "no device is left to limit it");
+}
+
+/// What an agent that decided on the first node makes of the second.
+fn running(text: &str, before: &NodeInputs, after: &NodeInputs) -> Decisions {
+    let (version, config) = (common::version(text), common::config(text, json!({})));
+    let made = Model::Cilium.decide(&version, &config, before).expect("the agent lives");
+    Model::Cilium.decide_again(&version, &config, (before, &made), after)
+}
+
+#[test]
+fn devices_that_come_later() {
+    let after = master("10.0.0.239");
+    let mut before = after.clone();
+    let index = before.link_named("tailscale0").expect("there").index;
+    before.links.retain(|link| link.index != index);
+    before.routes.retain(|route| route.link != index);
+    for version in ALL {
+        let wanted: &[&str] = match version {
+            "1.14" | "1.15" => &["enp0s6"],
+            _ => &["enp0s6", "tailscale0"],
+        };
+        assert_eq!(names(&running(version, &before, &after)), wanted, "{version} comes");
+    }
+    // What is gone is gone for all of them.
+    for version in ALL {
+        assert_eq!(names(&running(version, &after, &before)), ["enp0s6"], "{version} goes");
+    }
+}
+
+#[test]
+fn an_mtu_that_changes_later() {
+    let node = |mtu| {
+        let builder = Builder::new().up("enp0s6", "device", mtu, &["10.0.0.239/24"]);
+        builder.route(MAIN, "default", Some("10.0.0.1"), "enp0s6").node_ip("10.0.0.239").build()
+    };
+    for version in ALL {
+        let once = ["1.14", "1.15", "1.16"].contains(&version);
+        let made = running(version, &node(9000), &node(1500));
+        let mtu = if once { 9000 } else { 1500 };
+        assert_eq!((made.device_mtu, made.pod_mtu), (mtu, mtu - 50), "{version}");
+    }
+}
+
+#[test]
+fn what_wireguard_adds() {
+    let node = master("10.0.0.239");
+    let values = json!({"encryption": {"enabled": true, "type": "wireguard"}, "devices": "enp0s6"});
+    for (version, overhead) in
+        [("1.17", 80), ("1.18.2", 80), ("1.19.4", 80), ("1.19.5", 95), ("1.19", 95), ("1.20", 95)]
+    {
+        let made = decided(version, values.clone(), &node);
+        assert_eq!((made.device_mtu, made.pod_mtu), (9000, 9000 - 50 - overhead), "{version}");
+    }
 }
 
 #[test]
