@@ -49,8 +49,9 @@ pub fn decide(version: &Version, config: &AgentConfig, node: &NodeInputs) -> Res
 /// What a running agent makes of a change on its node. `before` is what it saw and decided last.
 ///
 /// It watches links and addresses and, where [`Rules::follows_devices`], chooses devices anew
-/// (pkg/datapath/linux/devices_controller.go); its node IP and its options it read at its start, up to 1.16 its MTU too. It
-/// doesn't die of a direct routing device that is gone: that is asked only at the start (1.18, daemon/cmd/daemon.go).
+/// (pkg/datapath/linux/devices_controller.go); its node IP and its options it read at its start, up to 1.16 its MTU
+/// too. It doesn't die of a direct routing device that is gone: that is asked only at the start (1.18,
+/// daemon/cmd/daemon.go).
 pub fn decide_again(
     version: &Version,
     config: &AgentConfig,
@@ -100,7 +101,8 @@ pub(crate) fn check_options(version: &Version, config: &AgentConfig) -> Result<(
     check_routing(version, config)?;
     let ipsec = config.encryption == Encryption::Ipsec;
     if ipsec && config.host_firewall {
-        // Since 1.19 it is asked with the masquerading options (daemon/cmd/daemon.go); before, with nothing put before it.
+        // Since 1.19 it is asked with the masquerading options (daemon/cmd/daemon.go); before, with nothing put before
+        // it.
         let prefix = if version.minor() >= Minor::V1_19 { rules.options_error_prefix } else { "" };
         return Err(FatalError::IpsecHostFirewall { prefix: prefix.to_owned() });
     }
@@ -215,7 +217,7 @@ impl Assembly<'_> {
             service_egress: egress.clone(),
             egress,
             masquerade,
-            masquerade_exempt: config.ip_masq_agent.clone().unwrap_or_default(),
+            masquerade_exempt: masquerade::exempt(config, node),
             snat_exclusion: masquerade::exclusion(config, node),
             host_addresses: node_address::of_host(rules, node, &addresses),
             node_addresses: addresses,

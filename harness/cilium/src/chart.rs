@@ -33,8 +33,8 @@ pub enum Refusal {
     /// A template of the chart ends with these words (`fail`).
     #[error("{0}")]
     Chart(&'static str),
-    /// Kubernetes doesn't take what the chart writes without quotes: all that a ConfigMap holds is text (`corev1.ConfigMap`,
-    /// read by Go's encoding/json).
+    /// Kubernetes doesn't take what the chart writes without quotes: all that a ConfigMap holds is text
+    /// (`corev1.ConfigMap`, read by Go's encoding/json).
     #[error("{path}: json: cannot unmarshal {found} into Go struct field ConfigMap.data of type string")]
     Kubernetes {
         /// The value's path.
@@ -158,8 +158,9 @@ fn refuses_replacement(version: &Version, text: &str) -> Option<&'static str> {
     }
 }
 
-/// Whether the chart ends where `tunnel` is set (templates/validate.yaml; cilium #34213 for 1.15, #34229 for 1.16, both of
-/// August 2024, of which 1.15.8 and 1.16.2 were the next releases). Charts before that have no such value, as 1.14 has.
+/// Whether the chart ends where `tunnel` is set (templates/validate.yaml; cilium #34213 for 1.15, #34229 for 1.16, both
+/// of August 2024, of which 1.15.8 and 1.16.2 were the next releases). Charts before that have no such value, as 1.14
+/// has.
 fn refuses_tunnel(version: &Version) -> bool {
     let since = |first| version.patch().is_none_or(|patch| patch >= first);
     match version.minor() {
@@ -171,7 +172,7 @@ fn refuses_tunnel(version: &Version) -> bool {
 }
 
 /// Whether a template's `if` takes a value for true (Go, text/template).
-fn is_true(value: &Value) -> bool {
+pub(crate) fn is_true(value: &Value) -> bool {
     match value {
         Value::Null => false,
         Value::Bool(value) => *value,
@@ -340,8 +341,8 @@ fn wrong(path: &str, expected: &'static str, found: &Value) -> WrongType {
     WrongType { path: path.to_owned(), expected, found: Found(found).to_string() }
 }
 
-/// A value that stands in the ConfigMap without quotes. (A text that YAML reads as something else, `"true"`, is refused too,
-/// which is left out here.)
+/// A value that stands in the ConfigMap without quotes. (A text that YAML reads as something else, `"true"`, is refused
+/// too, which is left out here.)
 fn unquoted(path: &str, value: &Value) -> Result<String, Refusal> {
     let found = match value {
         Value::String(text) => return Ok(text.clone()),

@@ -104,8 +104,8 @@ pub enum ConfigError {
 }
 
 /// The option that names the device whose address masqueraded packets get (1.14 and 1.15 pkg/option/config.go; 1.16
-/// pkg/datapath/loader/cell.go; since 1.17 pkg/datapath/orchestrator/orchestrator.go). Either name means nothing where the
-/// other is the option's.
+/// pkg/datapath/loader/cell.go; since 1.17 pkg/datapath/orchestrator/orchestrator.go). Either name means nothing where
+/// the other is the option's.
 pub fn derive_option(minor: Minor) -> &'static str {
     match minor {
         Minor::V1_14 | Minor::V1_15 => "derive-masquerade-ip-addr-from-device",
@@ -113,7 +113,7 @@ pub fn derive_option(minor: Minor) -> &'static str {
     }
 }
 
-/// The destinations the ip-masq-agent exempts when its configuration names none (pkg/ipmasq/ipmasq.go,
+/// The destinations the ip-masq-agent exempts when it has no configuration (pkg/ipmasq/ipmasq.go,
 /// `defaultNonMasqCIDRs`), and link-local ones, which it exempts unless told otherwise.
 const DEFAULT_EXEMPT: [[u8; 5]; 11] = [
     [10, 0, 0, 0, 8],
@@ -170,8 +170,8 @@ impl AgentConfig {
             (_, true) => Encryption::WireGuard,
             _ => Encryption::None,
         };
-        // One text in 1.14; since 1.15 several (pkg/option/config.go `MasqueradeInterfaces`, read by `vp.GetStringSlice`,
-        // in no version a cell's flag, and so split at white space alone).
+        // One text in 1.14; since 1.15 several (pkg/option/config.go `MasqueradeInterfaces`, read by
+        // `vp.GetStringSlice`, in no version a cell's flag, and so split at white space alone).
         let egress_masquerade_interfaces = match options.text("egress-masquerade-interfaces") {
             Some(text) if version.minor() < Minor::V1_15 => vec![text.to_owned()],
             Some(text) => DeviceFilter::parse(ListSyntax::WhiteSpace, text).0,
@@ -225,11 +225,15 @@ fn node_port_addresses(text: &str) -> Result<Vec<Ipv4Net>, ConfigError> {
     Ok(nets)
 }
 
-/// `ipMasqAgent.config`, which the chart puts into a ConfigMap of its own: `nonMasqueradeCIDRs`, `masqLinkLocal`.
+/// `ipMasqAgent.config`, which the chart puts into a ConfigMap of its own if it says anything: `nonMasqueradeCIDRs`,
+/// `masqLinkLocal`. The agent's defaults are for a file that isn't there or is empty; one that names no CIDRs exempts
+/// none (pkg/ipmasq/ipmasq.go `readConfig`).
 fn exempt_destinations(values: &Values) -> Result<Vec<Ipv4Net>, ConfigError> {
     const PATH: &str = "ipMasqAgent.config.nonMasqueradeCIDRs";
+    let is_written = values.get("ipMasqAgent.config").is_some_and(chart::is_true);
     let mut exempt = Vec::new();
     match values.get(PATH) {
+        None if is_written => {}
         None => exempt.extend(DEFAULT_EXEMPT.map(net)),
         Some(Value::Array(list)) => {
             for element in list {

@@ -31,7 +31,8 @@ pub struct Decisions {
     pub service_egress: Egress,
     /// How sources are translated on the way out.
     pub masquerade: Masquerade,
-    /// Destinations the ip-masq-agent exempts from masquerading, beside [`Decisions::snat_exclusion`].
+    /// Destinations exempt from masquerading beside [`Decisions::snat_exclusion`]: the ip-masq-agent's and, with native
+    /// routing, the other nodes' IPs.
     pub masquerade_exempt: Vec<Ipv4Net>,
     /// Destinations that are never masqueraded: `ipv4-native-routing-cidr`, else the node's own pod CIDR.
     pub snat_exclusion: Ipv4Net,

@@ -94,3 +94,16 @@ pub fn source(
 pub fn exclusion(config: &AgentConfig, node: &NodeInputs) -> Ipv4Net {
     config.ipv4_native_routing_cidr.unwrap_or(node.pod_cidr).trunc()
 }
+
+/// Destinations that pods reach with their own address beside [`exclusion`]: what the ip-masq-agent exempts and, with
+/// native routing, the other nodes' IPs. With a tunnel a packet to another node is translated, since it travels outside
+/// of it (bpf/lib/nat.h `snat_v4_needs_masquerade`, 1.14 `snat_v4_prepare_state`: `identity_is_remote_node`; iptables:
+/// pkg/datapath/iptables/iptables.go `nodeIpsetNATCmds`, 1.14 and 1.15 `installMasqueradeRules`, for
+/// pkg/option/config.go `NodeIpsetNeeded`).
+pub fn exempt(config: &AgentConfig, node: &NodeInputs) -> Vec<Ipv4Net> {
+    let mut exempt = config.ip_masq_agent.clone().unwrap_or_default();
+    if config.routing == Routing::Native {
+        exempt.extend(node.peers.iter().map(|peer| Ipv4Net::from(peer.node_ip)));
+    }
+    exempt
+}

@@ -31,8 +31,8 @@ pub enum ListSyntax {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MtuSource {
-    /// The interface that carries the node IP (pkg/mtu/detect_linux.go, up to 1.16), once, at the agent's start (1.15 and
-    /// 1.16 pkg/mtu/cell.go `OnStart`, 1.14 daemon/cmd/daemon.go; what 1.16 sees change it only warns of).
+    /// The interface that carries the node IP (pkg/mtu/detect_linux.go, up to 1.16), once, at the agent's start (1.15
+    /// and 1.16 pkg/mtu/cell.go `OnStart`, 1.14 daemon/cmd/daemon.go; what 1.16 sees change it only warns of).
     NodeIpDevice,
     /// The smallest of the selected devices (pkg/mtu/manager.go, 1.17.0).
     SmallestSelected,
@@ -65,8 +65,8 @@ pub enum DeviceNeed {
 pub struct Rules {
     /// How devices are found.
     pub detection: Detection,
-    /// Whether a running agent chooses devices anew when they change: `enable-runtime-device-detection`, false by default up
-    /// to 1.15 (daemon/cmd/daemon_main.go; 1.15 daemon/cmd/device-reloader.go) and the only mode since.
+    /// Whether a running agent chooses devices anew when they change: `enable-runtime-device-detection`, false by
+    /// default up to 1.15 (daemon/cmd/daemon_main.go; 1.15 daemon/cmd/device-reloader.go) and the only mode since.
     pub follows_devices: bool,
     /// How `devices` is split.
     pub list_syntax: ListSyntax,
@@ -93,8 +93,8 @@ pub struct Rules {
     pub skip_fib: bool,
     /// Where the MTU comes from.
     pub mtu: MtuSource,
-    /// What Cilium's WireGuard adds to a packet, in bytes (pkg/mtu/mtu.go `WireguardOverhead`): 80, and 95 with the padding
-    /// (1.19.5 and 1.20, cilium #45940).
+    /// What Cilium's WireGuard adds to a packet, in bytes (pkg/mtu/mtu.go `WireguardOverhead`): 80, and 95 with the
+    /// padding (1.19.5 and 1.20, cilium #45940).
     pub wireguard_overhead: u32,
     /// Whether the table of node addresses exists (1.15; before, host addresses are those of all devices).
     pub address_table: bool,

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Builder, MAIN, decided, ip, master, net};
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[test]
 fn nodeport_ranges() {
@@ -98,4 +98,26 @@ fn exempt_destinations() {
     let made = decided("1.18.2", more, &master("100.64.0.1"));
     assert_eq!(made.masquerade_exempt, [net("10.0.0.0/8"), net("169.254.0.0/16")]);
     assert!(decided("1.18.2", json!({}), &master("100.64.0.1")).masquerade_exempt.is_empty());
+    let exempt = |config: Value| {
+        let more = json!({"ipMasqAgent": {"enabled": true, "config": config}});
+        decided("1.18.2", more, &master("100.64.0.1")).masquerade_exempt
+    };
+    assert!(exempt(json!({"masqLinkLocal": true})).is_empty(), "a configuration without CIDRs exempts none");
+    assert_eq!(exempt(json!({"masqLinkLocal": false})), [net("169.254.0.0/16")]);
+    for none in [json!(null), json!({})] {
+        assert!(exempt(none.clone()).contains(&net("100.64.0.0/10")), "{none}: the agent's own");
+    }
+}
+
+#[test]
+fn other_nodes_with_native_routing() {
+    for (values, exempt) in [
+        (json!({}), vec![]),
+        (json!({"routingMode": "native", "ipv4NativeRoutingCIDR": "10.244.0.0/16"}), vec![net("10.0.0.24/32")]),
+    ] {
+        for version in ["1.14", "1.15", "1.16", "1.17", "1.18.2", "1.19", "1.20"] {
+            let made = decided(version, values.clone(), &master("10.0.0.239"));
+            assert_eq!(made.masquerade_exempt, exempt, "{version}, {values}");
+        }
+    }
 }

@@ -158,6 +158,15 @@ impl Datapath<'_> {
             let copied = gateway.map_or(on_link.clone(), |gateway| Route { onlink: true, ..on_link.via(gateway) });
             netlink.replace_route(&copied.in_table(table))?;
         }
+        // The agent's own routes to peers' pods count too, as far as they leave by the device.
+        let networks: Vec<_> = self.inputs.link_named(device).map(|link| link.addresses.clone()).unwrap_or_default();
+        for route in &self.decisions.node_routes {
+            let is_near = networks.iter().any(|address| address.net.contains(&std::net::IpAddr::V4(route.via)));
+            if is_near && !done.contains(&route.pod_cidr) {
+                let own = Route { onlink: true, ..Route::through(route.pod_cidr, device).via(route.via) };
+                netlink.replace_route(&own.in_table(table))?;
+            }
+        }
         if !default {
             // No route: the kernel takes the destination to be on the link.
             netlink.add_route(&Route::through(Ipv4Net::default(), device).in_table(table))?;

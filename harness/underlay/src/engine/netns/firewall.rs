@@ -228,6 +228,9 @@ impl Firewall<'_> {
             Statement::DestinationTranslated,
             Statement::Masquerade,
         ]);
+        for exempt in self.exempt() {
+            chain = chain.rule([Statement::Source(self.pod_cidr), Statement::Destination(exempt), Statement::Accept]);
+        }
         let from_pods = [Statement::Source(self.pod_cidr), Statement::NotDestination(self.decisions.snat_exclusion)];
         match &self.decisions.masquerade {
             Masquerade::Off => {}
@@ -250,11 +253,21 @@ impl Firewall<'_> {
                 for interface in interfaces {
                     // iptables' `+` is nftables' `*`. These rules have no source (iptables.go, allEgressMasquerade).
                     let name = interface.strip_suffix('+').map_or(interface.clone(), |prefix| format!("{prefix}*"));
+                    for exempt in self.exempt() {
+                        let exempt = Statement::Destination(exempt);
+                        chain = chain.rule([out(&name), exempt, Statement::Accept]);
+                    }
                     let exclusion = Statement::NotDestination(self.decisions.snat_exclusion);
                     chain = chain.rule([Statement::Output(name), exclusion, Statement::Masquerade]);
                 }
             }
         }
         chain
+    }
+
+    /// Where packets go that are never masqueraded, where any are.
+    fn exempt(&self) -> impl Iterator<Item = Ipv4Net> {
+        let is_off = self.decisions.masquerade == Masquerade::Off;
+        self.decisions.masquerade_exempt.iter().copied().filter(move |_| !is_off)
     }
 }
