@@ -41,6 +41,13 @@ pub fn endpoints(config: &AgentConfig, node: &NodeInputs, node_ip: Ipv4Addr) -> 
         .collect()
 }
 
+/// Whether a pod's packets to other nodes' own IPs travel inside the tunnel too: with the host firewall, which wants to
+/// see the sender's identity (pkg/node/manager/manager.go `nodeAddressHasTunnelIP`, 1.14 to 1.20). Encryption between
+/// nodes (`encryption.nodeEncryption`) would be another reason, and is not modelled.
+pub fn carries_nodes(config: &AgentConfig) -> bool {
+    config.routing != Routing::Native && config.host_firewall
+}
+
 /// The routes of `auto-direct-node-routes` (pkg/datapath/linux/node.go `updateDirectRoutes`); only native routing has
 /// them.
 pub fn node_routes(config: &AgentConfig, node: &NodeInputs) -> Vec<NodeRoute> {

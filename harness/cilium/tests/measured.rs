@@ -155,6 +155,15 @@ fn native_routing() {
     );
 }
 
+/// Read in the source, not measured.
+#[test]
+fn nodes_inside_the_tunnel() {
+    let carries = |more| cilium::tunnel::carries_nodes(&common::config("1.18.2", more));
+    assert!(!carries(json!({})));
+    assert!(carries(json!({"hostFirewall": {"enabled": true}})));
+    assert!(!carries(json!({"hostFirewall": {"enabled": true}, "routingMode": "native"})), "there is no tunnel");
+}
+
 #[test]
 fn every_decision_says_why() {
     for version in ["1.14", "1.15", "1.16", "1.17", "1.18.2", "1.19", "1.20"] {

@@ -6,6 +6,7 @@
 use std::net::Ipv4Addr;
 
 use cilium::Decisions;
+use cilium::config::AgentConfig;
 use cilium::decisions::Egress;
 use cilium::inputs::NodeInputs;
 use ipnet::{IpNet, Ipv4Net};
@@ -43,6 +44,24 @@ pub fn vxlan_mac(node_index: usize) -> [u8; 6] {
     [0x02, 0x76, 0x78, 0, high, low]
 }
 
+/// What pods' programs know beside what their agent's [`Decisions`] say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// Whether peers' own IPs are reached through the tunnel ([`cilium::tunnel::carries_nodes`]).
+    pub carries_nodes: bool,
+}
+
+impl Beside {
+    /// What it is with these options.
+    pub fn of(config: &AgentConfig) -> Self {
+        Self { carries_nodes: cilium::tunnel::carries_nodes(config) }
+    }
+
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// A node's datapath to be.
 pub struct Datapath<'a> {
     /// The node.
@@ -51,6 +70,8 @@ pub struct Datapath<'a> {
     pub inputs: &'a NodeInputs,
     /// What its agent decided.
     pub decisions: &'a Decisions,
+    /// What its pods' programs know beside.
+    pub beside: &'a Beside,
     /// The node's place in the cluster.
     pub node_index: usize,
     /// Each peer's place in the cluster and the address of its router, in the order of [`Decisions::tunnels`].
@@ -110,10 +131,27 @@ impl Datapath<'_> {
         Route { onlink: true, ..Route::through(pod_cidr, VXLAN_DEVICE).via(router) }
     }
 
-    /// A table that knows what bpf_lxc knows and then sends everything to one device (ENABLE_SKIP_FIB). Nothing to do
-    /// where the kernel's routing decides.
+    /// A table of pods' own: what bpf_lxc knows before anything is looked up.
     fn fill(&self, table: u32, egress: &Egress) -> lab::Result<()> {
-        let Egress::Device { device } = egress else { return Ok(()) };
+        if let Egress::Device { device } = egress {
+            self.fill_to_device(table, device)?;
+        }
+        self.fill_beside(table)
+    }
+
+    /// What holds wherever the rest goes, in place of the device's own routes to the same.
+    fn fill_beside(&self, table: u32) -> lab::Result<()> {
+        let mut netlink = self.namespace.netlink()?;
+        for (tunnel, (_, router)) in self.decisions.tunnels.iter().zip(self.peers) {
+            if let (Some(endpoint), true) = (tunnel.endpoint, self.beside.carries_nodes) {
+                netlink.replace_route(&self.to_peer_pods(endpoint.into(), *router).in_table(table))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The host addresses the agent knows, the peers' pods, and then everything to one device (ENABLE_SKIP_FIB).
+    fn fill_to_device(&self, table: u32, device: &str) -> lab::Result<()> {
         let mut netlink = self.namespace.netlink()?;
         for address in &self.decisions.host_addresses {
             // The interface is of no consequence to a local route; `lo` is always there.
@@ -182,7 +220,7 @@ impl Datapath<'_> {
         let mut netlink = self.namespace.netlink()?;
         netlink.replace_route(&pod.route(self.inputs.router_ip))?;
         for (priority, table, mark, egress) in self.classes() {
-            if matches!(egress, Egress::Device { .. }) {
+            if self.has_table(egress) {
                 netlink.add_route(&pod.route(self.inputs.router_ip).in_table(table))?;
                 netlink.add_rule(&pod_rule(pod, priority, mark, table))?;
             }
@@ -197,7 +235,7 @@ impl Datapath<'_> {
     pub fn withdraw(&self, pods: &[Pod]) -> lab::Result<()> {
         let mut netlink = self.namespace.netlink()?;
         for (priority, table, mark, egress) in self.classes() {
-            if matches!(egress, Egress::Device { .. }) {
+            if self.has_table(egress) {
                 for pod in pods {
                     netlink.delete_rule(&pod_rule(pod, priority, mark, table))?;
                 }
@@ -205,6 +243,12 @@ impl Datapath<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether such packets have a table of their own. Without one the kernel's routing decides; with one, on all that
+    /// the table doesn't know.
+    fn has_table(&self, egress: &Egress) -> bool {
+        matches!(egress, Egress::Device { .. }) || !self.beside.is_empty()
     }
 
     /// The two kinds of packets a pod sends: (priority of its rule, table, mark, decision).

@@ -13,7 +13,7 @@ use lab::netlink::{NeighbourInfo, NeighbourState};
 use lab::{Lab, Namespace};
 
 use super::agents;
-use super::datapath::Datapath;
+use super::datapath::{Beside, Datapath};
 use super::firewall::Firewall;
 use super::notice;
 use crate::case::Case;
@@ -35,6 +35,7 @@ struct Node {
     namespace: Namespace,
     inputs: NodeInputs,
     decisions: Decisions,
+    beside: Beside,
     pods: Vec<Pod>,
 }
 
@@ -70,7 +71,7 @@ impl Fleet for Modelled {
         let decided = agents::decide(case, &config, &inputs);
         let running = seen.into_iter().zip(&decided).filter_map(|((namespace, inputs), (_, agent))| {
             let decisions = agent.as_ref().ok()?.clone();
-            Some(Node { namespace, inputs, decisions, pods: Vec::new() })
+            Some(Node { namespace, inputs, decisions, beside: Beside::of(&config), pods: Vec::new() })
         });
         let nodes = running.collect();
         let agents = decided.into_iter().map(|(name, agent)| (name, agent.into())).collect();
@@ -151,6 +152,7 @@ impl Fleet for Modelled {
         let decided = agents::decide_knowing(running, &self.config, &seen, &known);
         for ((node, inputs), (_, agent)) in self.nodes.iter_mut().zip(seen).zip(&decided) {
             if let Ok(decisions) = agent {
+                node.beside = Beside::of(&self.config);
                 (node.inputs, node.decisions) = (inputs, decisions.clone());
             }
         }
@@ -258,8 +260,14 @@ fn peers(decisions: &Decisions, routers: &Routers) -> Vec<(usize, Ipv4Addr)> {
 
 impl Node {
     fn datapath<'a>(&'a self, routers: &Routers, peers: &'a [(usize, Ipv4Addr)]) -> Datapath<'a> {
-        let node_index = routers[&self.inputs.name].0;
-        Datapath { namespace: &self.namespace, inputs: &self.inputs, decisions: &self.decisions, node_index, peers }
+        Datapath {
+            namespace: &self.namespace,
+            inputs: &self.inputs,
+            decisions: &self.decisions,
+            beside: &self.beside,
+            node_index: routers[&self.inputs.name].0,
+            peers,
+        }
     }
 
     fn pod_network(&self) -> PodNetwork<'_> {
