@@ -1,8 +1,13 @@
 //! Whether pods' packets pass the host's stack, and whether they are looked up at all.
 
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use ipnet::IpNet;
+
 use crate::config::{AgentConfig, Encryption};
-use crate::decisions::HostRouting;
-use crate::inputs::Link;
+use crate::decisions::{Decisions, HostRouting};
+use crate::inputs::{Link, NodeInputs};
 use crate::rules::Rules;
 
 /// eBPF host routing unless something needs the host's stack (up to 1.18 daemon/cmd/kube_proxy_replacement.go
@@ -35,4 +40,22 @@ pub fn skip_fib(
 ) -> Option<String> {
     let applies = rules.skip_fib && routing == HostRouting::Bpf && selected.len() == 1 && !config.endpoint_routes;
     direct_routing.filter(|_| applies).map(|link| link.name.clone())
+}
+
+/// The kernel's table of local addresses (linux/rtnetlink.h, RT_TABLE_LOCAL).
+const LOCAL_TABLE: u32 = 255;
+
+/// The node's own addresses that its pods' packets don't reach though they are looked up, ascending
+/// ([`Rules::local_to_stack`]): local ones that the pods' programs don't know as the host's. None where the host's
+/// stack routes, which delivers them all.
+pub fn dropped(rules: &Rules, node: &NodeInputs, made: &Decisions) -> Vec<Ipv4Addr> {
+    if rules.local_to_stack || made.host_routing == HostRouting::Legacy {
+        return Vec::new();
+    }
+    let is_local = |ip: Ipv4Addr| {
+        let host = IpNet::V4(ip.into());
+        node.routes.iter().any(|route| route.table == LOCAL_TABLE && route.destination == host)
+    };
+    let own: BTreeSet<_> = node.links.iter().flat_map(Link::ipv4).map(|(ip, _)| ip).collect();
+    own.into_iter().filter(|ip| !ip.is_loopback() && !made.host_addresses.contains(ip) && is_local(*ip)).collect()
 }

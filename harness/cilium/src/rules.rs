@@ -91,6 +91,11 @@ pub struct Rules {
     pub wildcard_must_match: bool,
     /// Whether ENABLE_SKIP_FIB exists (up to 1.18; removed by cilium #43277).
     pub skip_fib: bool,
+    /// Whether a pod's packet to an address of its own node that its programs don't know goes up the stack when the
+    /// lookup says that it is local. From 1.15.0 to 1.18.1 that answer is dropped like any other error (bpf/lib/fib.h
+    /// `fib_redirect_v4`, DROP_NO_FIB with BPF_FIB_LKUP_RET_NOT_FWDED); 1.18.2 has bpf/bpf_lxc.c pass it on (cilium
+    /// #41275). 1.14's programs know all addresses ([`Rules::address_table`]).
+    pub local_to_stack: bool,
     /// Where the MTU comes from.
     pub mtu: MtuSource,
     /// What Cilium's WireGuard adds to a packet, in bytes (pkg/mtu/mtu.go `WireguardOverhead`): 80, and 95 with the
@@ -167,6 +172,11 @@ impl Rules {
             },
             wildcard_must_match: until(Minor::V1_15),
             skip_fib: until(Minor::V1_18),
+            local_to_stack: match minor {
+                Minor::V1_15 | Minor::V1_16 | Minor::V1_17 => false,
+                Minor::V1_18 => version.patch().is_none_or(|patch| patch >= 2),
+                _ => true,
+            },
             mtu: match minor {
                 _ if late_1_17 => MtuSource::SmallestSelectedButDummies,
                 Minor::V1_17 => MtuSource::SmallestSelected,

@@ -198,6 +198,27 @@ fn host_addresses_of_unselected_devices() {
     }
 }
 
+/// Addresses of devices left out, under a lookup: 1.14 knows them, later ones drop what the lookup says is local, until
+/// 1.18.2 (measured: it is delivered).
+#[test]
+fn own_addresses_of_unselected_devices() {
+    let node = master("100.64.0.1");
+    let dropped = |text: &str, more| {
+        let made = decided(text, more, &node);
+        cilium::host_routing::dropped(&cilium::Rules::of(&common::version(text)), &node, &made)
+    };
+    let looked_up = json!({"devices": "tailscale0", "endpointRoutes": {"enabled": true}});
+    for version in ["1.15", "1.15.0", "1.16.4", "1.17", "1.18.0", "1.18.1"] {
+        assert_eq!(dropped(version, looked_up.clone()), [ip("10.0.0.239")], "{version}");
+        assert!(dropped(version, json!({})).is_empty(), "{version}: all devices are selected");
+    }
+    for version in ["1.14", "1.18.2", "1.18", "1.19.0", "1.20"] {
+        assert!(dropped(version, looked_up.clone()).is_empty(), "{version}");
+    }
+    let legacy = json!({"devices": "tailscale0", "bpf": {"masquerade": true, "hostLegacyRouting": true}});
+    assert!(dropped("1.17", legacy).is_empty(), "the host's stack delivers");
+}
+
 #[test]
 fn a_public_address_beside_the_node_ip() {
     let node = Builder::new()

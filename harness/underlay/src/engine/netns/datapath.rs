@@ -5,10 +5,10 @@
 
 use std::net::Ipv4Addr;
 
-use cilium::Decisions;
 use cilium::config::AgentConfig;
 use cilium::decisions::Egress;
 use cilium::inputs::NodeInputs;
+use cilium::{Decisions, Rules};
 use ipnet::{IpNet, Ipv4Net};
 use lab::Namespace;
 use lab::netlink::{Neighbour, Route, RouteKind, Rule, Scope, VethEnd, add_veth, table};
@@ -49,12 +49,17 @@ pub fn vxlan_mac(node_index: usize) -> [u8; 6] {
 pub struct Beside {
     /// Whether peers' own IPs are reached through the tunnel ([`cilium::tunnel::carries_nodes`]).
     pub carries_nodes: bool,
+    /// The node's addresses that a lookup doesn't lead to ([`cilium::host_routing::dropped`]).
+    pub dropped: Vec<Ipv4Addr>,
 }
 
 impl Beside {
-    /// What it is with these options.
-    pub fn of(config: &AgentConfig) -> Self {
-        Self { carries_nodes: cilium::tunnel::carries_nodes(config) }
+    /// What it is with these rules and options.
+    pub fn of(rules: &Rules, config: &AgentConfig, inputs: &NodeInputs, decisions: &Decisions) -> Self {
+        Self {
+            carries_nodes: cilium::tunnel::carries_nodes(config),
+            dropped: cilium::host_routing::dropped(rules, inputs, decisions),
+        }
     }
 
     fn is_empty(&self) -> bool {
@@ -136,15 +141,21 @@ impl Datapath<'_> {
         if let Egress::Device { device } = egress {
             self.fill_to_device(table, device)?;
         }
-        self.fill_beside(table)
+        self.fill_beside(table, egress)
     }
 
     /// What holds wherever the rest goes, in place of the device's own routes to the same.
-    fn fill_beside(&self, table: u32) -> lab::Result<()> {
+    fn fill_beside(&self, table: u32, egress: &Egress) -> lab::Result<()> {
         let mut netlink = self.namespace.netlink()?;
         for (tunnel, (_, router)) in self.decisions.tunnels.iter().zip(self.peers) {
             if let (Some(endpoint), true) = (tunnel.endpoint, self.beside.carries_nodes) {
                 netlink.replace_route(&self.to_peer_pods(endpoint.into(), *router).in_table(table))?;
+            }
+        }
+        // What is thrown at a device unasked isn't looked up, and leaves by it.
+        if *egress == Egress::Fib {
+            for address in &self.beside.dropped {
+                netlink.replace_route(&nowhere((*address).into()).in_table(table))?;
             }
         }
         Ok(())
@@ -167,9 +178,7 @@ impl Datapath<'_> {
             // A device that is down since the agent decided: what is redirected to it is dropped by the kernel unseen,
             // and no route can lead there.
             Err(error) if error.raw_os_error() == Some(nix::libc::ENETDOWN) => {
-                let nowhere =
-                    Route { device: None, kind: RouteKind::Blackhole, ..Route::through(Ipv4Net::default(), "") };
-                self.namespace.netlink()?.replace_route(&nowhere.in_table(table))
+                self.namespace.netlink()?.replace_route(&nowhere(Ipv4Net::default()).in_table(table))
             }
             filled => filled,
         }
@@ -258,6 +267,11 @@ impl Datapath<'_> {
             (POD_RULES + 1, EGRESS_TABLE, 0, &self.decisions.egress),
         ]
     }
+}
+
+/// Drops what is for there without a word, as an eBPF program does.
+fn nowhere(destination: Ipv4Net) -> Route {
+    Route { device: None, kind: RouteKind::Blackhole, ..Route::through(destination, "") }
 }
 
 fn pod_rule(pod: &Pod, priority: u32, mark: u32, table: u32) -> Rule {

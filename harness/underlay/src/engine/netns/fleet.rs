@@ -69,22 +69,17 @@ impl Fleet for Modelled {
         }
         let inputs: Vec<_> = seen.iter().map(|(_, inputs)| inputs.clone()).collect();
         let decided = agents::decide(case, &config, &inputs);
+        let rules = Rules::of(&case.version);
         let running = seen.into_iter().zip(&decided).filter_map(|((namespace, inputs), (_, agent))| {
             let decisions = agent.as_ref().ok()?.clone();
-            Some(Node { namespace, inputs, decisions, beside: Beside::of(&config), pods: Vec::new() })
+            let beside = Beside::of(&rules, &config, &inputs, &decisions);
+            Some(Node { namespace, inputs, decisions, beside, pods: Vec::new() })
         });
         let nodes = running.collect();
         let agents = decided.into_iter().map(|(name, agent)| (name, agent.into())).collect();
         let routers =
             inputs.iter().map(|node| (node.name.clone(), (node_index(&case.network, &node.name), node.router_ip)));
-        Ok(Self {
-            rules: Rules::of(&case.version),
-            config,
-            agents,
-            nodes,
-            routers: routers.collect(),
-            services: Vec::new(),
-        })
+        Ok(Self { rules, config, agents, nodes, routers: routers.collect(), services: Vec::new() })
     }
 
     async fn agents(&self) -> Result<Vec<(String, Agent)>, EngineError> {
@@ -125,6 +120,7 @@ impl Fleet for Modelled {
             let Some((_, agent)) = self.agents.iter_mut().find(|(name, _)| *name == inputs.name) else { continue };
             if let Agent::Running(known) = agent {
                 **known = decisions.clone();
+                node.beside = Beside::of(&self.rules, &self.config, &inputs, &decisions);
                 (node.inputs, node.decisions) = (inputs, decisions);
             }
         }
@@ -152,7 +148,7 @@ impl Fleet for Modelled {
         let decided = agents::decide_knowing(running, &self.config, &seen, &known);
         for ((node, inputs), (_, agent)) in self.nodes.iter_mut().zip(seen).zip(&decided) {
             if let Ok(decisions) = agent {
-                node.beside = Beside::of(&self.config);
+                node.beside = Beside::of(&self.rules, &self.config, &inputs, decisions);
                 (node.inputs, node.decisions) = (inputs, decisions.clone());
             }
         }
