@@ -100,19 +100,8 @@ impl Firewall<'_> {
     /// programs are (bpf_host on the device; Cilium 1.18, pkg/datapath/tables/node_address.go).
     fn node_ports(&self) -> Chain {
         let mut chain = base("node-ports", ChainType::Nat, Hook::Prerouting, -101);
-        for service in self.services.iter().filter(|service| !service.backends.is_empty()) {
-            let Some(node_port) = service.node_port else { continue };
-            for device in &self.decisions.devices {
-                for address in &device.nodeport_addresses {
-                    chain = chain.rule([
-                        Statement::Input(device.name.clone()),
-                        Statement::Destination((*address).into()),
-                        Statement::Protocol(service.protocol),
-                        Statement::DestinationPort(node_port),
-                        Statement::Jump(backends_chain(service)),
-                    ]);
-                }
-            }
+        for device in &self.decisions.devices {
+            chain = self.to_node_ports(chain, &device.nodeport_addresses, &[Statement::Input(device.name.clone())]);
         }
         chain
     }
@@ -138,32 +127,48 @@ impl Firewall<'_> {
         chain
     }
 
+    /// Services are a pod's programs' affair, packet by packet: cluster addresses, and NodePorts of its own node,
+    /// whatever device has their address. Another node's are translated there (Cilium 1.18, bpf/bpf_lxc.c,
+    /// `__per_packet_lb_svc_xlate_4`).
     fn pods_services(&self) -> Chain {
-        base("from-pods", ChainType::Nat, Hook::Prerouting, -100)
-            .rule([Statement::Input(PODS.to_owned()), Statement::Jump("services".to_owned())])
+        let pods = || Statement::Input(PODS.to_owned());
+        let chain = base("from-pods", ChainType::Nat, Hook::Prerouting, -100)
+            .rule([pods(), Statement::Jump("services".to_owned())]);
+        let own: Vec<_> = self.own_node_port_addresses().collect();
+        self.to_node_ports(chain, &own, &[pods()])
     }
 
-    /// Socket load balancing in the host's namespace: cluster addresses, and NodePorts of any node of the cluster
-    /// (Cilium 1.18, bpf/bpf_sock.c, wildcard lookup).
-    fn host_services(&self) -> Chain {
-        let mut chain =
-            base("from-host", ChainType::Nat, Hook::Output, -100).rule([Statement::Jump("services".to_owned())]);
-        let own = self.decisions.devices.iter().flat_map(|device| &device.nodeport_addresses);
-        let mut addresses: Vec<_> = self.node_ips.iter().chain(own).copied().collect();
-        addresses.sort_unstable();
-        addresses.dedup();
+    fn own_node_port_addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
+        self.decisions.devices.iter().flat_map(|device| &device.nodeport_addresses).copied()
+    }
+
+    /// Translates what is for a NodePort at one of these addresses and matches `also`.
+    fn to_node_ports(&self, mut chain: Chain, addresses: &[Ipv4Addr], also: &[Statement]) -> Chain {
         for service in self.services.iter().filter(|service| !service.backends.is_empty()) {
             let Some(node_port) = service.node_port else { continue };
-            for address in &addresses {
-                chain = chain.rule([
+            for address in addresses {
+                let mut rule = also.to_vec();
+                rule.extend([
                     Statement::Destination((*address).into()),
                     Statement::Protocol(service.protocol),
                     Statement::DestinationPort(node_port),
                     Statement::Jump(backends_chain(service)),
                 ]);
+                chain = chain.rule(rule);
             }
         }
         chain
+    }
+
+    /// Socket load balancing in the host's namespace: cluster addresses, and NodePorts of any node of the cluster
+    /// (Cilium 1.18, bpf/bpf_sock.c, wildcard lookup).
+    fn host_services(&self) -> Chain {
+        let chain =
+            base("from-host", ChainType::Nat, Hook::Output, -100).rule([Statement::Jump("services".to_owned())]);
+        let mut addresses: Vec<_> = self.node_ips.iter().copied().chain(self.own_node_port_addresses()).collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        self.to_node_ports(chain, &addresses, &[])
     }
 
     /// After translation and before routing: which packets a service redirected.
