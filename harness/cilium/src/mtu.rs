@@ -57,7 +57,8 @@ pub fn decide(rules: &Rules, config: &AgentConfig, node: &NodeInputs, selected: 
 
 /// `getRouteMTU`. Where nothing would be left, Ethernet's MTU is taken instead.
 fn pods(rules: &Rules, config: &AgentConfig, device: u32) -> u32 {
-    let tunnel = if config.routing == Routing::Native { 0 } else { TUNNEL_OVERHEAD };
+    let beside_tunnel = config.encryption == Encryption::WireGuard && !rules.wireguard_in_tunnel;
+    let tunnel = if config.routing == Routing::Native || beside_tunnel { 0 } else { TUNNEL_OVERHEAD };
     let overhead = tunnel
         + match config.encryption {
             Encryption::None => 0,

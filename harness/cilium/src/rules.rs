@@ -101,6 +101,9 @@ pub struct Rules {
     /// What Cilium's WireGuard adds to a packet, in bytes (pkg/mtu/mtu.go `WireguardOverhead`): 80, and 95 with the
     /// padding (1.19.5 and 1.20, cilium #45940).
     pub wireguard_overhead: u32,
+    /// Whether what Cilium's WireGuard encrypts was put into the tunnel before (1.15, cilium #29000, #30329; in 1.14 that
+    /// takes `wireguard-encapsulate`, which is off by default), so that both overheads count.
+    pub wireguard_in_tunnel: bool,
     /// Whether the table of node addresses exists (1.15; before, host addresses are those of all devices).
     pub address_table: bool,
     /// Whether dummies always contribute node addresses, even when down (1.17, node_address.go).
@@ -187,6 +190,7 @@ impl Rules {
                 Minor::V1_19 if version.patch().is_none_or(|patch| patch >= 5) => 95,
                 _ => 80,
             },
+            wireguard_in_tunnel: since(Minor::V1_15),
             address_table: since(Minor::V1_15),
             dummy_addresses: since(Minor::V1_17),
             fallback_addresses: since(Minor::V1_16),
