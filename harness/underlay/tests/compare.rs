@@ -63,6 +63,7 @@ fn what_is_decided_alike_need_not_be_run() {
     assert!(alike("unset", "1.18.2", "1.19"), "with two devices there is no skip-FIB in either");
     assert!(!alike("tailscale0", "1.18.2", "1.19"), "1.19 has no skip-FIB");
     assert!(!alike("enp0s6", "1.16", "1.17"), "what detection and MTU come to differs");
+    assert!(!alike("enp0s6", "1.18.1", "1.18.2"), "own addresses that a lookup finds are no decision, and carried out");
     assert!(!alike("unset", "1.15", "1.16"), "what marks VXLAN's packets is no decision, and is carried out");
     let after = |variant, version, action: &Action| {
         let mut case = cilium(variant, version);

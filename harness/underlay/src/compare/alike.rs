@@ -28,8 +28,8 @@ enum Moment {
 struct Start {
     /// What each decides or dies of.
     agents: Vec<(String, Result<Decisions, String>)>,
-    /// Of the version's rules, those that are carried out beside decisions.
-    rules: (bool, bool),
+    /// Of the version's and the configuration's rules, those that are carried out beside decisions.
+    rules: [bool; 4],
 }
 
 /// Everything that happens to the agents, in order; none where that can't be told.
@@ -93,7 +93,12 @@ fn start(story: &mut Story) -> Moment {
     let rules = Rules::of(&case.version);
     Moment::Start(Start {
         agents: agents.collect(),
-        rules: (rules.mark_carries_identity, rules.rejects_without_backends),
+        rules: [
+            rules.mark_carries_identity,
+            rules.rejects_without_backends,
+            rules.local_to_stack,
+            cilium::tunnel::carries_nodes(&installed.config),
+        ],
     })
 }
 
