@@ -24,6 +24,9 @@ pub struct Case {
     pub file: PathBuf,
     /// The network.
     pub network: Arc<Network>,
+    /// Whether an overlay is the kernel's to encrypt, by the topology or by what was asked for instead. Where there is none,
+    /// that still tells one run from another.
+    pub kernel_overlay: bool,
     /// Whose rules decide on the `netns` engine.
     pub model: cilium::Model,
     /// The Cilium version.

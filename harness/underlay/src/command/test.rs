@@ -245,7 +245,9 @@ fn set_overlay(cases: &mut [Arc<Case>], overlay: Overlay) {
         Overlay::Kernel => OverlayBackend::Kernel,
     };
     for case in cases {
-        let network = &mut Arc::make_mut(case).network;
+        let case = Arc::make_mut(case);
+        case.kernel_overlay = backend == OverlayBackend::Kernel;
+        let network = &mut case.network;
         if network.overlay.as_ref().is_some_and(|overlay| overlay.backend != backend)
             && let Some(overlay) = &mut Arc::make_mut(network).overlay
         {
@@ -321,6 +323,23 @@ mod tests {
             let asked = name.to_possible_value().expect("every engine can be asked for");
             assert_eq!(barred.name(), asked.get_name());
             assert_eq!(barred.provenance() == Provenance::Model, *name == EngineName::Netns);
+        }
+    }
+
+    /// Of cases without an overlay, too, so that both runs can be joined.
+    #[test]
+    fn a_run_with_the_kernels_overlay_is_another() {
+        let scenarios = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios/devices");
+        for (file, has_overlay) in [("masquerade-exceptions.yaml", false), ("own-node.yaml", true)] {
+            let cases = crate::scenario::load(&scenarios.join(file), &crate::scenario::Overrides::default());
+            let cases = cases.unwrap_or_else(|wrong| panic!("{wrong}"));
+            let mut cases: Vec<_> = cases.into_iter().map(Arc::new).collect();
+            for (overlay, by_kernel) in [(Overlay::Kernel, true), (Overlay::Userspace, false)] {
+                set_overlay(&mut cases, overlay);
+                for case in &cases {
+                    assert_eq!((case.kernel_overlay, case.network.overlay.is_some()), (by_kernel, has_overlay));
+                }
+            }
         }
     }
 }

@@ -166,7 +166,7 @@ pub struct Case {
     /// The version of Kubernetes, `1.31.4`, where it is a real one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kubernetes: Option<String>,
-    /// Whether the kernel's WireGuard carried the overlay, not this process.
+    /// Whether the overlay, where there is one, was the kernel's WireGuard to carry, not this process's.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub kernel_overlay: bool,
     /// What it came to.
@@ -556,7 +556,7 @@ impl From<&CaseResult> for Case {
             cilium_verified: case.version.checked() == cilium::version::Checked::Measured,
             // Of a run as a whole: known once one of its cases has met it.
             kubernetes: None,
-            kernel_overlay: has_kernel_overlay(case),
+            kernel_overlay: case.kernel_overlay,
             verdict: result.verdict,
             reason: result.reason.clone(),
             missing: result.missing.as_ref().map(Missing::from),
@@ -601,14 +601,9 @@ impl Unfinished {
             model: case.model.to_string(),
             cilium: case.version.to_string(),
             kubernetes,
-            kernel_overlay: has_kernel_overlay(case),
+            kernel_overlay: case.kernel_overlay,
         }
     }
-}
-
-fn has_kernel_overlay(case: &Subject) -> bool {
-    let overlay = case.network.overlay.as_ref();
-    overlay.is_some_and(|overlay| overlay.backend == ::topology::network::OverlayBackend::Kernel)
 }
 
 /// Whole milliseconds of a time.

@@ -49,7 +49,8 @@ pub fn conditions(case: &Case) -> String {
     };
     let unverified = if case.cilium_verified { "" } else { " (unverified)" };
     let kubernetes = case.kubernetes.as_ref().map(|version| format!(" · Kubernetes {version}")).unwrap_or_default();
-    let overlay = if case.kernel_overlay { " · overlay by the kernel" } else { "" };
+    let has_overlay = || case.topology.as_ref().is_none_or(|topology| topology.overlay.is_some());
+    let overlay = if case.kernel_overlay && has_overlay() { " · overlay by the kernel" } else { "" };
     let Case { model, cilium, engine, .. } = case;
     format!("model: {model} · Cilium {cilium}{unverified}{kubernetes} · engine {engine} ({decisions}){overlay}")
 }

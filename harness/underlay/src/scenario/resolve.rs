@@ -9,6 +9,7 @@ use cilium::{Model, Version};
 use indexmap::IndexMap;
 use topology::Network;
 use topology::file::TopologyFile;
+use topology::network::OverlayBackend;
 use topology::source::{Diagnostics, Position, Source, Spanned, closest, shown};
 
 use super::Overrides;
@@ -118,6 +119,7 @@ pub(super) fn resolve(file: &ScenarioFile, source: &Source, overrides: &Override
             variant: combination.name(),
             file: path.to_owned(),
             network: network.clone(),
+            kernel_overlay: network.overlay.as_ref().is_some_and(|overlay| overlay.backend == OverlayBackend::Kernel),
             model,
             version,
             cluster,
