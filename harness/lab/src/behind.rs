@@ -10,7 +10,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, close, dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 
 use crate::limits::no_more_threads;
-use crate::sys::fork_alone;
+use crate::sys::{descriptors, fork_alone};
 
 /// Starts one whose life is `live`. The line between the two ends with either. Call it while the process has one thread.
 ///
@@ -56,12 +56,8 @@ fn close_all_but(line: RawFd) -> io::Result<()> {
     // A namespace is left by way of a descriptor that may be open already ([`crate::Namespace::enter`]). It stays; it holds
     // nothing that the process isn't in itself.
     let home = fs::read_link("/proc/self/ns/net")?;
-    let mut open: Vec<RawFd> = Vec::new();
-    for entry in fs::read_dir("/proc/self/fd")? {
-        open.extend(entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok()));
-    }
     let is_home = |fd: RawFd| fs::read_link(format!("/proc/self/fd/{fd}")).is_ok_and(|leads_to| leads_to == home);
-    for fd in open.into_iter().filter(|fd| *fd > io::stderr().as_raw_fd() && *fd != line && !is_home(*fd)) {
+    for fd in descriptors()?.into_iter().filter(|fd| *fd != line && !is_home(*fd)) {
         // What fails is closed, too: the directory that was read.
         let _ = close(fd);
     }

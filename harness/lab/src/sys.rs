@@ -3,13 +3,14 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use nix::libc;
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
+use nix::sys::socket::{setsockopt, sockopt};
 use nix::unistd::{ForkResult, fork};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -25,6 +26,28 @@ pub(crate) fn packet_socket() -> io::Result<OwnedFd> {
     }
     // SAFETY: the call above gave this descriptor to us alone.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Lets so many bytes wait in a socket to be read, or as many of them as net.core.rmem_max allows, beyond which only root
+/// of the first user namespace may go.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn receive_buffer(socket: &impl AsFd, bytes: usize) -> nix::Result<()> {
+    setsockopt(socket, sockopt::RcvBufForce, &bytes).or_else(|_| setsockopt(socket, sockopt::RcvBuf, &bytes))
+}
+
+/// What this process has open beside stdin, stdout and stderr: by number, and what was opened to find out, too.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn descriptors() -> io::Result<Vec<RawFd>> {
+    let mut open = Vec::new();
+    for entry in fs::read_dir("/proc/self/fd")? {
+        open.extend(entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok()));
+    }
+    open.retain(|fd| *fd > io::stderr().as_raw_fd());
+    Ok(open)
 }
 
 /// Registers a descriptor that doesn't block with the runtime of the calling task.

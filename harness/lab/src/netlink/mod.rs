@@ -71,10 +71,7 @@ impl Client {
 
     /// Lets as many bytes wait to be read, as far as the process may say so.
     pub(crate) fn receive_buffer(&self, bytes: usize) {
-        let socket = self.socket.as_fd();
-        if setsockopt(&socket, sockopt::RcvBufForce, &bytes).is_err() {
-            let _ = setsockopt(&socket, sockopt::RcvBuf, &bytes);
-        }
+        let _ = crate::sys::receive_buffer(&self.socket.as_fd(), bytes);
     }
 
     /// Joins groups of messages that come of the kernel's own accord.

@@ -54,10 +54,7 @@ impl Tap {
     pub(super) fn open(namespace: &Namespace, receive_buffer: usize) -> Result<Self> {
         let socket = namespace.packet()?;
         let set = || -> nix::Result<()> {
-            // Only root of the first user namespace may go beyond net.core.rmem_max.
-            if setsockopt(&socket, sockopt::RcvBufForce, &receive_buffer).is_err() {
-                setsockopt(&socket, sockopt::RcvBuf, &receive_buffer)?;
-            }
+            lab::sys::receive_buffer(&socket, receive_buffer)?;
             setsockopt(&socket, sockopt::ReceiveTimestampns, &true)
         };
         set().map_err(|errno| Error::socket(namespace, "prepare a packet socket", errno.into()))?;

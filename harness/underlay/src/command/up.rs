@@ -2,7 +2,6 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};
-use std::os::fd::RawFd;
 use std::os::unix::net::UnixStream;
 use std::process::exit;
 
@@ -156,9 +155,7 @@ fn leave_terminal(order: &Order) -> io::Result<()> {
 /// Closes what was open when the program started, but its streams: a pipe whose end somebody waits for, a lock, make's
 /// jobserver. It is told by not being closed on exec, as all is that the program opens itself.
 fn close_inherited() -> io::Result<()> {
-    let open = fs::read_dir("/proc/self/fd")?;
-    let open: Vec<RawFd> = open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
-    for descriptor in open.into_iter().filter(|descriptor| *descriptor > 2) {
+    for descriptor in lab::sys::descriptors()? {
         // The folder itself was among them, and is gone.
         let text = fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).unwrap_or_default();
         if is_inherited(&text) {
