@@ -331,10 +331,10 @@ fn compare(case: &Case, observed: &Observed, subject: &Subject, expected: &Expec
             };
             // Who isn't ready, or was restarted, didn't get an answer in time.
             let by_silence = dns.ready < dns.replicas || dns.restarts > 0;
-            match by_silence.then(|| doubtful(observed, json!(measured), told())).flatten() {
-                Some(doubtful) => doubtful,
-                None => Finding::of(json!(measured), node::loosely_equal(&json!(measured), expected), told),
+            if by_silence && !observed.doubts.is_empty() {
+                return doubtful(observed, json!(measured), &told());
             }
+            Finding::of(json!(measured), node::loosely_equal(&json!(measured), expected), told)
         }
         // The scenario's reader gives a probe a probe's expectation and everything else a value.
         (Subject::Probe(_) | Subject::Step(_), Expected::Value(_)) | (_, Expected::Probe(_)) => {
@@ -343,13 +343,19 @@ fn compare(case: &Case, observed: &Observed, subject: &Subject, expected: &Expec
     }
 }
 
-/// What can't be told since the evidence, which is that something didn't come, is doubtful; none where it isn't.
-fn doubtful(observed: &Observed, measured: Value, told: String) -> Option<Finding> {
-    (!observed.doubts.is_empty()).then(|| {
-        let told = if told.is_empty() { told } else { format!("{told}; but ") };
-        let message = format!("{told}the evidence is doubtful: {}", observed.doubts.join("; "));
-        Finding { measured, holds: None, message }
-    })
+/// What can't be told since the evidence, which is that something didn't come, is doubtful.
+fn doubtful(observed: &Observed, measured: Value, told: &str) -> Finding {
+    Finding { measured, holds: None, message: but(told, &in_doubt(&observed.doubts)) }
+}
+
+/// Why evidence is doubtful, in words.
+fn in_doubt(doubts: &[String]) -> String {
+    format!("the evidence is doubtful: {}", doubts.join("; "))
+}
+
+/// What was told, if anything was, and what speaks against it.
+fn but(told: &str, doubt: &str) -> String {
+    if told.is_empty() { doubt.to_owned() } else { format!("{told}; but {doubt}") }
 }
 
 /// Without every agent there is no cluster to probe, unless they ended after it was there.
@@ -395,8 +401,8 @@ fn compare_nat(observed: &Observed, node: &str, expected: &Value) -> Finding {
     };
     // What isn't there may have been late.
     let by_absence = !wrong.is_empty() || patterns.iter().any(|pattern| pattern.starts_with('!'));
-    match by_absence.then(|| doubtful(observed, json!(held), wrong.join("; "))).flatten() {
-        Some(doubtful) => doubtful,
-        None => Finding::of(json!(held), wrong.is_empty(), || wrong.join("; ")),
+    if by_absence && !observed.doubts.is_empty() {
+        return doubtful(observed, json!(held), &wrong.join("; "));
     }
+    Finding::of(json!(held), wrong.is_empty(), || wrong.join("; "))
 }

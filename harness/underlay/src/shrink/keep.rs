@@ -73,11 +73,8 @@ impl Cell {
                 }
                 Action::WaitFor { .. } => all.push(Self::of_step(step.action.to_string())),
                 Action::During { streams, .. } => {
-                    for stream in streams {
-                        let bounds = [("lost", stream.lost.is_some()), ("gap", stream.gap.is_some())];
-                        let asked = bounds.iter().filter(|(_, is_asked)| *is_asked);
-                        all.extend(asked.map(|(what, _)| Self::of_step(format!("{what} of {}", stream.probe))));
-                    }
+                    let bounds = streams.iter().flat_map(step::Stream::bounds);
+                    all.extend(bounds.map(|bound| Self::of_step(bound.name)));
                 }
                 _ => {}
             }

@@ -114,13 +114,8 @@ pub(super) fn compare(case: &Case, observed: &Observed, id: &str, expected: &Exp
         return Finding { measured, holds: None, message: untold };
     }
     let astray = trace.is_some_and(|trace| trace.astray.is_some());
-    if let Some(doubtful) = (!answered || astray)
-        .then(|| {
-            doubtful(observed, measured.clone(), if answered { "an answer came" } else { "no answer came" }.to_owned())
-        })
-        .flatten()
-    {
-        return doubtful;
+    if (!answered || astray) && !observed.doubts.is_empty() {
+        return doubtful(observed, measured, if answered { "an answer came" } else { "no answer came" });
     }
     match holds {
         Some(holds) if way.message.is_empty() || !outcome_holds => Finding::of(measured, holds, told),

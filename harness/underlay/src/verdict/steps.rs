@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
-use super::{CheckResult, Provenance, Verdict, check, decided};
+use super::{CheckResult, Provenance, Verdict, but, check, decided, in_doubt};
 use crate::case::{Case, Check, ExpectedOutcome, Subject};
 use crate::step::words::time;
-use crate::step::{Action, Condition, Step, Stream};
+use crate::step::{Action, Bound, Condition, Step};
 use crate::timeline::{StepSeen, StreamSeen, Timeline, Waited};
 
 /// What a step came to.
@@ -50,7 +50,7 @@ fn judge(case: &Case, seen: &StepSeen, doubts: &[String], provenance: Provenance
         _ => check.verdict == Verdict::Fail,
     };
     if seen.found.is_none() && !doubts.is_empty() {
-        let doubts = format!("the evidence is doubtful: {}", doubts.join("; "));
+        let doubts = in_doubt(doubts);
         let judged = |check| if by_silence(&check) { doubtful(check, &doubts) } else { check };
         checks = checks.into_iter().map(judged).collect();
     }
@@ -58,8 +58,7 @@ fn judge(case: &Case, seen: &StepSeen, doubts: &[String], provenance: Provenance
 }
 
 fn doubtful(check: CheckResult, doubt: &str) -> CheckResult {
-    let message = if check.message.is_empty() { doubt.to_owned() } else { format!("{}; but {doubt}", check.message) };
-    CheckResult { verdict: Verdict::Inconclusive, message, ..check }
+    CheckResult { verdict: Verdict::Inconclusive, message: but(&check.message, doubt), ..check }
 }
 
 /// What was to be checked by a step that was not taken.
@@ -81,16 +80,8 @@ fn untold(step: &Step, reason: &str) -> Vec<CheckResult> {
             vec![untold(Subject::Step(step.action.to_string()), step.line, json!(format!("within {}", time(*within))))]
         }
         Action::During { streams, .. } => {
-            let bounds = streams.iter().flat_map(|stream| {
-                let Stream { probe, lost, gap, line, .. } = stream;
-                let lost = lost.map(|max| ("lost", format!("at most {max}")));
-                let gap = gap.map(|max| ("gap", format!("at most {}", time(max))));
-                let bound = |(what, expected): (&str, String)| {
-                    untold(Subject::Step(format!("{what} of {probe}")), *line, json!(expected))
-                };
-                [lost, gap].into_iter().flatten().map(bound).collect::<Vec<_>>()
-            });
-            bounds.collect()
+            let bounds = streams.iter().flat_map(|stream| stream.bounds().map(|bound| (stream.line, bound)));
+            bounds.map(|(line, bound)| untold(Subject::Step(bound.name), line, json!(bound.says))).collect()
         }
         _ => Vec::new(),
     }
@@ -112,27 +103,26 @@ fn awaited(seen: &StepSeen, waited: &Waited, within: &str, provenance: Provenanc
 }
 
 fn bounds(seen: &StreamSeen, provenance: Provenance) -> Vec<CheckResult> {
-    let Stream { probe, lost, gap, line, .. } = &seen.stream;
+    let stream = &seen.stream;
     let why = || match seen.outages.iter().max_by_key(|outage| outage.to.saturating_sub(outage.from)) {
         Some(outage) => format!("{} of {} lost; the first of the longest gap: {}", seen.lost, seen.sent, outage.first),
         None => String::new(),
     };
-    let check = |what: &str, expected: String, measured: String, holds: bool| CheckResult {
-        subject: Subject::Step(format!("{what} of {probe}")),
-        line: *line,
-        expected: json!(expected),
+    let check = |bound: Bound, measured: String, holds: bool| CheckResult {
+        subject: Subject::Step(bound.name),
+        line: stream.line,
+        expected: json!(bound.says),
         measured: json!(measured),
         verdict: decided(Some(holds), provenance),
         message: if holds { String::new() } else { why() },
     };
-    let mut checks = Vec::new();
-    if let Some(max) = lost {
+    let lost = stream.bound_of_lost().map(|bound| {
         let measured = format!("{} of {}", seen.lost, seen.sent);
-        checks.push(check("lost", format!("at most {max}"), measured, seen.lost <= *max));
-    }
-    if let Some(max) = gap {
+        check(bound, measured, stream.lost.is_none_or(|max| seen.lost <= max))
+    });
+    let gap = stream.bound_of_gap().map(|bound| {
         let measured = format!("{} ms", seen.gap.as_millis());
-        checks.push(check("gap", format!("at most {}", time(*max)), measured, seen.gap <= *max));
-    }
-    checks
+        check(bound, measured, stream.gap.is_none_or(|max| seen.gap <= max))
+    });
+    lost.into_iter().chain(gap).collect()
 }
