@@ -98,15 +98,19 @@ pub(super) fn run(args: &Args, color: Color) -> Result<u8, Stop> {
 }
 
 fn one(path: &Path) -> Result<Report, Stop> {
-    let name = path.display();
-    let text = read(path).map_err(|error| Stop::usage(format!("{name}: {error}"), "is it there, and readable?"))?;
-    render::read(&text).map_err(|error| {
-        let help = match error {
-            render::Unreadable::Version { .. } => "render it with the version of underlay that wrote it",
-            _ => "`underlay test --format json` and `underlay test --report DIR` write reports",
-        };
-        Stop::usage(format!("{name}: {error}"), help)
-    })
+    render::read(&text_of(path)?).map_err(|error| unreadable(path, &error))
+}
+
+fn text_of(path: &Path) -> Result<String, Stop> {
+    read(path).map_err(|error| Stop::usage(format!("{}: {error}", path.display()), "is it there, and readable?"))
+}
+
+fn unreadable(path: &Path, error: &render::Unreadable) -> Stop {
+    let help = match error {
+        render::Unreadable::Version { .. } => "render it with the version of underlay that wrote it",
+        _ => "`underlay test --format json` and `underlay test --report DIR` write reports",
+    };
+    Stop::usage(format!("{}: {error}", path.display()), help)
 }
 
 /// All reports that are named or lie below a folder that is named. What lies there and is none doesn't matter.
@@ -119,11 +123,11 @@ fn joined(paths: &[PathBuf]) -> Result<Report, Stop> {
         }
         let found = below(path, DEPTH).map_err(|error| Stop::usage(error.to_string(), "is it there, and readable?"))?;
         for path in found {
-            match fs::read_to_string(&path).map_err(|_| None).and_then(|text| render::read(&text).map_err(Some)) {
-                Ok(report) => reports.push((path.display().to_string(), report)),
-                Err(Some(render::Unreadable::NoReport)) => {}
-                Err(Some(render::Unreadable::Json(_))) if !is_cut_off(&path) => {}
-                Err(_) => reports.push((path.display().to_string(), one(&path)?)),
+            let text = text_of(&path)?;
+            match render::read(&text) {
+                Err(render::Unreadable::NoReport) => {}
+                Err(render::Unreadable::Json(_)) if !is_cut_off(&path, &text) => {}
+                read => reports.push((path.display().to_string(), read.map_err(|error| unreadable(&path, &error))?)),
             }
         }
     }
@@ -138,8 +142,7 @@ fn joined(paths: &[PathBuf]) -> Result<Report, Stop> {
 }
 
 /// Whether what can't be read as JSON was to be a report: by its name, by how it begins, or it is empty.
-fn is_cut_off(path: &Path) -> bool {
-    let text = fs::read_to_string(path).unwrap_or_default();
+fn is_cut_off(path: &Path, text: &str) -> bool {
     let begins = || text.chars().take(100).collect::<String>().contains(SCHEMA_FAMILY);
     path.file_name().is_some_and(|name| name == Form::Json.file()) || text.trim().is_empty() || begins()
 }
