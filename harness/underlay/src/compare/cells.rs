@@ -45,9 +45,15 @@ fn nothing(case: &Case) -> Option<String> {
 pub(super) fn alone(alone: Alone<'_>) -> CellChange {
     let verdict = alone.step.checks.iter().map(|check| check.verdict).max().map(|verdict| verdict.to_string());
     let (before, after) = if alone.is_before { (verdict, None) } else { (None, verdict) };
+    let subject = alone.at.step.clone();
+    unasserted(Some(alone.at), subject, before, after)
+}
+
+/// A cell of no probe and of no node in particular, of which nothing is asserted.
+fn unasserted(step: Option<AtStep>, subject: String, before: Option<String>, after: Option<String>) -> CellChange {
     CellChange {
-        subject: alone.at.step.clone(),
-        step: Some(alone.at),
+        step,
+        subject,
         is_probe: false,
         nodes: Vec::new(),
         before,
@@ -77,17 +83,8 @@ fn whole(before: &Case, after: &Case) -> Vec<CellChange> {
         return Vec::new();
     }
     let asserted = Some(Asserted { before: before.verdict, after: after.verdict });
-    vec![CellChange {
-        step: None,
-        subject: WHOLE.to_owned(),
-        is_probe: false,
-        nodes: Vec::new(),
-        before: Some(was),
-        after: Some(is),
-        asserted,
-        trend: Trend::of(asserted),
-        behind: Vec::new(),
-    }]
+    let cell = unasserted(None, WHOLE.to_owned(), Some(was), Some(is));
+    vec![CellChange { asserted, trend: Trend::of(asserted), ..cell }]
 }
 
 struct Pair<'a> {
@@ -208,15 +205,8 @@ impl Pair<'_> {
         both.into_iter()
             .filter(|(id, before, after)| before != after && !is_checked(id))
             .map(|(id, before, after)| CellChange {
-                step: self.step.cloned(),
-                subject: id.to_owned(),
-                is_probe: false,
-                nodes: Vec::new(),
-                before,
-                after,
-                asserted: None,
-                trend: Trend::Neither,
                 behind: self.behind_check(id, None),
+                ..unasserted(self.step.cloned(), id.to_owned(), before, after)
             })
             .collect()
     }
