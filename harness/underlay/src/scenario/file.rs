@@ -163,8 +163,8 @@ pub struct ClusterFile {
 ///
 /// Places: `master/pod` and `master/pod-2`, the test pods of a node; `master`, the node (as a destination: its node
 /// IP); `master/enp0s6`, the node by the address of an interface; `vcn/a` (in reports `vcn a`), a VCN's gateway;
-/// `internet`, a machine on the internet (only a source). Only destinations: `kubernetes`, `kube-dns` and `echo`, the services; `api-server`;
-/// an IPv4 address.
+/// `internet`, a machine on the internet (only a source). Only destinations: `kubernetes`, `kube-dns` and `echo`, the
+/// services; `api-server`; an IPv4 address.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(
     deny_unknown_fields,
