@@ -141,7 +141,7 @@ pub struct StepSeen {
 
 impl StepSeen {
     /// One of which nothing was seen yet.
-    fn of(step: &Step, inner: bool) -> Self {
+    pub fn of(step: &Step, inner: bool) -> Self {
         Self {
             step: step.clone(),
             inner,

@@ -221,16 +221,9 @@ fn checked(version: &str, then: Evidence) -> schema::Case {
     let expectations = case.expectations.clone();
     case.steps.push(Step { action: Action::Check { name: Some("broken".to_owned()), expectations }, line: 9 });
     let seen = StepSeen {
-        step: case.steps[0].clone(),
-        inner: false,
-        began: Duration::ZERO,
         took: Duration::from_millis(20),
-        not_taken: None,
-        remark: None,
-        agents: Vec::new(),
         found: Some(Box::new(observed(&case, &[(PING, then)]))),
-        waited: None,
-        streams: Vec::new(),
+        ..StepSeen::of(&case.steps[0], false)
     };
     let timeline = Timeline { steps: vec![seen], ..Timeline::default() };
     let observed = Observed { timeline, ..observed(&case, &[(PING, reply())]) };

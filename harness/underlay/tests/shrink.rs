@@ -14,9 +14,9 @@ use probe::Evidence;
 use probe::evidence::Outcome;
 use proptest::prelude::*;
 use serde_json::Value;
-use support::{case, death, observed, outcome, ping, reply};
+use support::{death, observed, on_probe, outcome, reply};
 use topology::source::Source;
-use underlay::case::{Case, Check, Expected, ExpectedOutcome, ExpectedProbe, Subject};
+use underlay::case::{Case, ExpectedOutcome, ExpectedProbe};
 use underlay::observed::Observed;
 use underlay::report::schema;
 use underlay::scenario;
@@ -219,22 +219,12 @@ fn a_case_stands_alone() {
     assert!(cases > 50, "only {cases} cases");
 }
 
-/// What a probe came to of which that was expected.
-fn probed(expected: ExpectedProbe, evidence: Evidence) -> CaseResult {
-    let mut case = case("enp0s6");
-    case.probes = vec![ping("p")];
-    case.expectations =
-        vec![Check { subject: Subject::Probe("p".to_owned()), expected: Expected::Probe(expected), line: 7 }];
-    let observed = observed(&case, &[("p", evidence)]);
-    judge(Arc::new(case), "fake", Provenance::Model, Duration::ZERO, Ok(observed))
-}
-
 /// An outcome that was expected may go with an MTU, a source or an answer that wasn't.
 #[test]
 fn a_failure_is_what_is_not_as_it_was_asked_for() {
     let too_big = |mtu| {
         let expected = ExpectedProbe { mtu: Some(1230), ..ExpectedProbe::of(ExpectedOutcome::TooBig) };
-        probed(expected, outcome(Outcome::TooBig { by: None, mtu }, ""))
+        on_probe(expected, outcome(Outcome::TooBig { by: None, mtu }, ""))
     };
     let [failure] = <[Failure; 1]>::try_from(Failure::all(&schema::Case::from(&too_big(1280)))).expect("one fails");
     assert_eq!(failure.words(), "p: too-big, mtu 1280");
@@ -247,7 +237,7 @@ fn a_failure_is_what_is_not_as_it_was_asked_for() {
             answer: answer.map(str::to_owned),
             ..ExpectedProbe::of(ExpectedOutcome::Works)
         };
-        probed(expected, Evidence { answer: Some("hello".to_owned()), ..reply() })
+        on_probe(expected, Evidence { answer: Some("hello".to_owned()), ..reply() })
     };
     let [failure] =
         <[Failure; 1]>::try_from(Failure::all(&schema::Case::from(&answered(Some("hello"))))).expect("one fails");
@@ -291,18 +281,7 @@ struct Silent;
 impl Silent {
     fn steps(case: &Case, steps: &[Step], inner: bool) -> Vec<StepSeen> {
         let seen = |step: &Step| {
-            let mut seen = StepSeen {
-                step: step.clone(),
-                inner,
-                began: Duration::ZERO,
-                took: Duration::ZERO,
-                not_taken: None,
-                remark: None,
-                agents: Vec::new(),
-                found: None,
-                waited: None,
-                streams: Vec::new(),
-            };
+            let mut seen = StepSeen::of(step, inner);
             let mut below = Vec::new();
             match &step.action {
                 Action::Check { .. } => seen.found = Some(Box::new(Self::all(case))),

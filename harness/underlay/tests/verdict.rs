@@ -10,7 +10,7 @@ use probe::Evidence;
 use probe::evidence::{DnsFailure, Outcome};
 use probe::walk::EndReason;
 use serde_json::json;
-use support::{case, claim_fact, come_to, death, expect, expect_fact, observed, outcome, ping, reply};
+use support::{case, claim_fact, come_to, death, expect, expect_fact, observed, on_probe, outcome, ping, reply};
 use underlay::case::{Case, Check, Claim, Expected, ExpectedOutcome, ExpectedProbe, NodeFact, ProbeKind, Subject};
 use underlay::nat;
 use underlay::observed::{Agent, EngineError, Observed, Trace};
@@ -18,16 +18,6 @@ use underlay::verdict::{CaseResult, Provenance, Verdict, judge};
 
 fn judged(case: Case, outcome: Result<Observed, EngineError>) -> CaseResult {
     judge(Arc::new(case), "fake", Provenance::Model, Duration::from_millis(5), outcome)
-}
-
-/// The verdict on one probe with one expectation.
-fn on_probe(expected: ExpectedProbe, evidence: Evidence) -> CaseResult {
-    let mut case = case("enp0s6");
-    case.probes = vec![ping("p")];
-    case.expectations =
-        vec![Check { subject: Subject::Probe("p".to_owned()), expected: Expected::Probe(expected), line: 7 }];
-    let observed = observed(&case, &[("p", evidence)]);
-    judged(case, Ok(observed))
 }
 
 #[test]

@@ -21,6 +21,7 @@ use underlay::engine::{inputs, install};
 use underlay::observed::{Agent, DnsState, Engine, EngineError, Observed};
 use underlay::scenario::{self, Overrides};
 use underlay::timeline::Timeline;
+use underlay::verdict::{CaseResult, Provenance, judge};
 
 /// A case of the guide's place without probes, expectations and claims: the shipped one with those taken away.
 pub fn case(variant: &str) -> Case {
@@ -98,6 +99,16 @@ pub fn death() -> Evidence {
         detail: "10.0.0.239 asked for 10.0.0.24 3 times, nobody answered".to_owned(),
     };
     Evidence { silence: Some(Silence::Death(death)), ..outcome(Outcome::Silence, "") }
+}
+
+/// The verdict on one probe with one expectation.
+pub fn on_probe(expected: ExpectedProbe, evidence: Evidence) -> CaseResult {
+    let mut case = case("enp0s6");
+    case.probes = vec![ping("p")];
+    case.expectations =
+        vec![Check { subject: Subject::Probe("p".to_owned()), expected: Expected::Probe(expected), line: 7 }];
+    let observed = observed(&case, &[("p", evidence)]);
+    judge(Arc::new(case), "fake", Provenance::Model, Duration::from_millis(5), Ok(observed))
 }
 
 /// What an engine would have seen: the model's decisions, CoreDNS well, and these probes.
