@@ -97,10 +97,15 @@ impl Run {
     }
 
     /// What is left of it, now that it has ended.
-    fn left(&self) -> Result<(), Failed> {
-        match kill(Pid::from_raw(-self.pid().as_raw()), None) {
-            Err(Errno::ESRCH) => {}
-            other => return Err(format!("a process of its group is left: {other:?}").into()),
+    async fn left(&self) -> Result<(), Failed> {
+        // A process that is to outlive the run may have been forked and not have left the group yet.
+        let began = Instant::now();
+        loop {
+            match kill(Pid::from_raw(-self.pid().as_raw()), None) {
+                Err(Errno::ESRCH) => break,
+                Ok(()) if began.elapsed() < PATIENCE => sleep(Duration::from_millis(1)).await,
+                other => return Err(format!("a process of its group is left: {other:?}").into()),
+            }
         }
         for folder in &self.folders {
             let files: Vec<PathBuf> =
@@ -180,7 +185,7 @@ async fn full() -> Result<Duration, Failed> {
     let status = run.end().await?;
     let took = began.elapsed();
     match status.code() {
-        Some(0) => run.left().map(|()| took),
+        Some(0) => run.left().await.map(|()| took),
         _ => Err(format!("a run that nobody ends should pass: {status}").into()),
     }
 }
@@ -192,7 +197,7 @@ async fn end(signal: Signal, after: Duration) -> Result<bool, Failed> {
     sleep(after).await;
     kill(run.pid(), signal)?;
     let status = run.end().await?;
-    run.left()?;
+    run.left().await?;
     let promised = match signal {
         Signal::SIGINT => Some(exit::INTERRUPTED),
         Signal::SIGTERM => Some(exit::TERMINATED),
