@@ -73,8 +73,9 @@ impl Cell {
                 }
                 Action::WaitFor { .. } => all.push(Self::of_step(step.action.to_string())),
                 Action::During { streams, .. } => {
-                    let bounds = streams.iter().flat_map(step::Stream::bounds);
-                    all.extend(bounds.map(|bound| Self::of_step(bound.name)));
+                    for stream in streams {
+                        all.extend(stream.bounds().map(|bound| Self::of_step(bound.of(&stream.probe))));
+                    }
                 }
                 _ => {}
             }

@@ -242,30 +242,29 @@ pub struct Stream {
     pub line: u32,
 }
 
-/// What is asserted of a stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bound {
-    /// What it is called, `lost of pod-to-pod`.
-    pub name: String,
-    /// What must be, `at most 3`.
-    pub says: String,
+/// What is asserted of a stream. Shown as what must be, `at most 3`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bound {
+    /// Not more than so many are lost.
+    Lost(u64),
+    /// Answers don't stay away for longer.
+    Gap(Duration),
+}
+
+impl Bound {
+    /// What it is called where it is a probe's, `lost of pod-to-pod`.
+    pub fn of(self, probe: &str) -> String {
+        match self {
+            Self::Lost(_) => format!("lost of {probe}"),
+            Self::Gap(_) => format!("gap of {probe}"),
+        }
+    }
 }
 
 impl Stream {
     /// What is asserted of it.
     pub fn bounds(&self) -> impl Iterator<Item = Bound> {
-        self.bound_of_lost().into_iter().chain(self.bound_of_gap())
-    }
-
-    /// That not more than so many are lost.
-    pub fn bound_of_lost(&self) -> Option<Bound> {
-        self.lost.map(|max| Bound { name: format!("lost of {}", self.probe), says: format!("at most {max}") })
-    }
-
-    /// That answers don't stay away for longer.
-    pub fn bound_of_gap(&self) -> Option<Bound> {
-        let says = |max| format!("at most {}", words::time(max));
-        self.gap.map(|max| Bound { name: format!("gap of {}", self.probe), says: says(max) })
+        self.lost.map(Bound::Lost).into_iter().chain(self.gap.map(Bound::Gap))
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use cilium::release::Keep;
 use serde_json::{Map, Value};
 
-use super::{Action, Chart, Condition, Filter, Impairment, Link, Route};
+use super::{Action, Bound, Chart, Condition, Filter, Impairment, Link, Route};
 
 impl fmt::Display for Link {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -71,6 +71,15 @@ impl fmt::Display for Condition {
             Self::Selected(link) => write!(formatter, "{link} selected"),
             Self::NotSelected(link) => write!(formatter, "{link} not selected"),
             Self::Peer { from, to } => write!(formatter, "overlay between {from} and {to}"),
+        }
+    }
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lost(max) => write!(formatter, "at most {max}"),
+            Self::Gap(max) => write!(formatter, "at most {}", time(*max)),
         }
     }
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{CheckResult, Provenance, Verdict, but, check, decided, in_doubt};
 use crate::case::{Case, Check, ExpectedOutcome, Subject};
 use crate::step::words::time;
-use crate::step::{Action, Bound, Condition, Step};
+use crate::step::{Action, Bound, Condition, Step, Stream};
 use crate::timeline::{StepSeen, StreamSeen, Timeline, Waited};
 
 /// What a step came to.
@@ -80,8 +80,11 @@ fn untold(step: &Step, reason: &str) -> Vec<CheckResult> {
             vec![untold(Subject::Step(step.action.to_string()), step.line, json!(format!("within {}", time(*within))))]
         }
         Action::During { streams, .. } => {
-            let bounds = streams.iter().flat_map(|stream| stream.bounds().map(|bound| (stream.line, bound)));
-            bounds.map(|(line, bound)| untold(Subject::Step(bound.name), line, json!(bound.says))).collect()
+            let bounds = streams.iter().flat_map(|stream| stream.bounds().map(move |bound| (stream, bound)));
+            let one = |(stream, bound): (&Stream, Bound)| {
+                untold(Subject::Step(bound.of(&stream.probe)), stream.line, json!(bound.to_string()))
+            };
+            bounds.map(one).collect()
         }
         _ => Vec::new(),
     }
@@ -108,21 +111,19 @@ fn bounds(seen: &StreamSeen, provenance: Provenance) -> Vec<CheckResult> {
         Some(outage) => format!("{} of {} lost; the first of the longest gap: {}", seen.lost, seen.sent, outage.first),
         None => String::new(),
     };
-    let check = |bound: Bound, measured: String, holds: bool| CheckResult {
-        subject: Subject::Step(bound.name),
-        line: stream.line,
-        expected: json!(bound.says),
-        measured: json!(measured),
-        verdict: decided(Some(holds), provenance),
-        message: if holds { String::new() } else { why() },
+    let check = |bound: Bound| {
+        let (measured, holds) = match bound {
+            Bound::Lost(max) => (format!("{} of {}", seen.lost, seen.sent), seen.lost <= max),
+            Bound::Gap(max) => (format!("{} ms", seen.gap.as_millis()), seen.gap <= max),
+        };
+        CheckResult {
+            subject: Subject::Step(bound.of(&stream.probe)),
+            line: stream.line,
+            expected: json!(bound.to_string()),
+            measured: json!(measured),
+            verdict: decided(Some(holds), provenance),
+            message: if holds { String::new() } else { why() },
+        }
     };
-    let lost = stream.bound_of_lost().map(|bound| {
-        let measured = format!("{} of {}", seen.lost, seen.sent);
-        check(bound, measured, stream.lost.is_none_or(|max| seen.lost <= max))
-    });
-    let gap = stream.bound_of_gap().map(|bound| {
-        let measured = format!("{} ms", seen.gap.as_millis());
-        check(bound, measured, stream.gap.is_none_or(|max| seen.gap <= max))
-    });
-    lost.into_iter().chain(gap).collect()
+    stream.bounds().map(check).collect()
 }
